@@ -1,0 +1,84 @@
+"""The one place that decides support: a call against the registry, metadata only."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch._ops import HigherOrderOperator, OpOverload
+from torch.fx import Node
+
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.call import Call, Target, canonicalize, name_target
+from mlx_coverage.registry.reasons import Reason, order_reasons
+from mlx_coverage.registry.spec import OpSpec, Registry
+
+
+@dataclass(frozen=True)
+class Supported:
+    """The call lies in the domain of `spec`."""
+
+    spec: OpSpec
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Every reason why the call is outside; the first is the primary one."""
+
+    reasons: tuple[Reason, ...]
+
+    @property
+    def primary(self) -> Reason:
+        """The reason that headline figures count."""
+        return self.reasons[0]
+
+
+Verdict = Supported | Unsupported
+
+
+def judge_node(node: Node, registry: Registry, constants: Collection[Node] = ()) -> Verdict:
+    """Judge a `call_function` node of an ATen or edge graph.
+
+    Args:
+        node: with `val` metadata (fake tensors suffice; nothing is computed).
+        registry: what is supported.
+        constants: the placeholders that are parameters, buffers or constants.
+    """
+    target = canonicalize(node.target)  # type: ignore[arg-type]
+    known = _judge_target(target, registry)
+    if isinstance(known, Unsupported):
+        return known
+    call = Call.from_node(node, constants)
+    if call is None:
+        text = "the node or one of its operands has no `val` metadata"
+        return Unsupported((Reason(reasons.MISSING_METADATA, text),))
+    return judge(call, registry)
+
+
+def judge(call: Call, registry: Registry) -> Verdict:
+    """Judge a bound call: every rule is checked and every failure kept."""
+    known = _judge_target(call.target, registry)
+    if isinstance(known, Unsupported):
+        return known
+    found = [reason for rule in known.spec.rules for reason in rule.check(call)]
+    return Unsupported(order_reasons(found)) if found else known
+
+
+def _judge_target(target: Target, registry: Registry) -> Verdict:
+    spec = registry.get(target)
+    if spec is not None:
+        return Supported(spec)
+    name = name_target(target)
+    gap = registry.get_gap(target)
+    if gap is not None:
+        return Unsupported((Reason(reasons.BY_SLUG[gap.kind], f"{name}: {gap.why}"),))
+    if isinstance(target, HigherOrderOperator):
+        return Unsupported((Reason(reasons.HIGHER_ORDER, f"{target.name()} is control flow"),))
+    if isinstance(target, OpOverload):
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            return Unsupported((Reason(reasons.RANDOM, f"{name} draws random numbers"),))
+        if target._schema.is_mutable:
+            return Unsupported((Reason(reasons.MUTATION, f"{name} writes into its input"),))
+        if torch.Tag.dynamic_output_shape in target.tags:
+            text = f"the size of {name}'s result depends on the values of its input"
+            return Unsupported((Reason(reasons.DATA_DEPENDENT, text),))
+    return Unsupported((Reason(reasons.NO_ENTRY, f"the registry has no entry for {name}"),))

@@ -1,0 +1,108 @@
+"""`mlx.core` as implementations see it: the real thing, or a recorder of it.
+
+Outside a recording, `mx.add` *is* `mlx.core.add`. Inside `recording(recorder)`, every
+call goes to the recorder, which keeps symbolic arrays. Importing this module does not
+import mlx: analysis needs none.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from types import ModuleType
+from typing import Any, Protocol
+
+
+class Recorder(Protocol):
+    """What `recording` needs of a recorder."""
+
+    def record(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Record a call of the MLX function `name` and return its symbolic results."""
+        ...
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """Send every `mx` call inside the block to `recorder`."""
+    token = _recorder.set(recorder)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+def import_mlx() -> ModuleType:
+    """`mlx.core`, imported through the one door that prepares fast matrix products.
+
+    Raises:
+        ImportError: mlx, or its backend for this machine, is not installed.
+    """
+    from mlx_coverage.runtime import blas
+
+    blas.preload()
+    import mlx.core
+
+    return mlx.core
+
+
+class _Functions:
+    """A namespace of MLX functions by name, `mx` itself and `mx.fast`, `mx.fft`."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+
+    @cached_property
+    def _module(self) -> Any:
+        module: Any = import_mlx()
+        for part in self._prefix.split(".")[:-1]:
+            module = getattr(module, part)
+        return module
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if not self._prefix and name == "indexing":
+            value: Any = _Indexing("indexing.")
+        elif not self._prefix and name in ("fast", "fft"):
+            value = _Functions(f"{name}.")
+        elif name in _DTYPES:
+            value = getattr(self._module, name)
+        else:
+            value = self._wrap(name)
+        setattr(self, name, value)
+        return value
+
+    def _wrap(self, name: str) -> Callable[..., Any]:
+        full_name = self._prefix + name
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            recorder = _recorder.get()
+            if recorder is not None:
+                return recorder.record(full_name, args, kwargs)
+            return self._function(name)(*args, **kwargs)
+
+        function.__name__ = function.__qualname__ = full_name
+        return function
+
+    def _function(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _Indexing(_Functions):
+    """Indexing as functions, because Python's brackets cannot be recorded by name."""
+
+    def _function(self, name: str) -> Any:
+        from mlx_coverage.registry import indexing
+
+        return getattr(indexing, name)
+
+
+_DTYPES = frozenset(
+    "bool_ uint8 uint16 uint32 uint64 int8 int16 int32 int64 "
+    "float16 bfloat16 float32 float64 complex64 inf nan pi e newaxis".split()
+)
+
+mx: Any = _Functions()

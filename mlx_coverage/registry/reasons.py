@@ -1,0 +1,225 @@
+"""The closed vocabulary of reasons why a node, or a model, does not run on MLX.
+
+A slug is public and stable: tools filter on it and suppressions name it. Renaming
+one needs a line in the changelog.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ReasonKind:
+    """One entry of the vocabulary.
+
+    Attributes:
+        slug: stable public name, ``level/name``.
+        title: one sentence saying what is the case.
+        remedy: one sentence saying what usually helps.
+    """
+
+    slug: str
+    title: str
+    remedy: str
+
+    @property
+    def level(self) -> str:
+        """``op``, ``plan``, ``export`` or ``runtime``."""
+        return self.slug.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one node (or one model) is not supported or not placed.
+
+    Attributes:
+        kind: the entry of the vocabulary.
+        text: one sentence with the actual and the accepted values.
+        argument: the ATen argument that the reason is about, or None.
+        culprit: the graph node that caused it, for graph-level reasons, or None.
+    """
+
+    kind: ReasonKind
+    text: str
+    argument: str | None = None
+    culprit: str | None = None
+
+    @property
+    def slug(self) -> str:
+        """The stable public name of the reason."""
+        return self.kind.slug
+
+
+NO_ENTRY = ReasonKind(
+    "op/no-entry",
+    "The registry has no entry for the op.",
+    "Rewrite with supported ops, or add an entry (CONTRIBUTING.md: one file).",
+)
+KNOWN_GAP = ReasonKind(
+    "op/known-gap",
+    "The op is known and deliberately not mapped.",
+    "Rewrite the computation without the op; the entry says why MLX cannot express it.",
+)
+MISSING_METADATA = ReasonKind(
+    "op/missing-metadata",
+    "The node carries no tensor metadata to judge it by.",
+    "Export the model again; a graph pass dropped the `val` metadata of the node.",
+)
+HIGHER_ORDER = ReasonKind(
+    "op/higher-order",
+    "Control flow (cond, while_loop, map, scan) stays with ExecuTorch.",
+    "Use a branch-free form such as torch.where, or unroll the loop.",
+)
+MUTATION = ReasonKind(
+    "op/mutation",
+    "The op writes into its input.",
+    "Use the functional overload; export functionalises mutations of buffers by itself.",
+)
+DATA_DEPENDENT = ReasonKind(
+    "op/data-dependent-shape",
+    "The size of the result depends on the values of the input.",
+    "Use a form of fixed size, such as torch.where with a mask or topk with a bound.",
+)
+RANDOM = ReasonKind(
+    "op/random",
+    "The op draws random numbers.",
+    "Pass the random tensor as an input, or disable dropout with model.eval().",
+)
+DTYPE = ReasonKind(
+    "op/dtype",
+    "An operand has a dtype outside the entry's domain.",
+    "Cast the operand to one of the accepted dtypes.",
+)
+MIXED_DTYPE = ReasonKind(
+    "op/mixed-dtype",
+    "Operands that must share a dtype do not.",
+    "Cast the operands to one dtype.",
+)
+RANK = ReasonKind(
+    "op/rank",
+    "An operand has a number of dimensions outside the entry's domain.",
+    "Reshape the operand.",
+)
+ZERO_SIZE = ReasonKind(
+    "op/zero-size",
+    "An operand has no elements.",
+    "Skip the op when the tensor is empty.",
+)
+ARGUMENT_VALUE = ReasonKind(
+    "op/argument-value",
+    "An argument has a value outside the entry's domain.",
+    "Use one of the accepted values.",
+)
+DYNAMIC_ARGUMENT = ReasonKind(
+    "op/dynamic-argument",
+    "An argument that must be known at export depends on a dynamic size or on data.",
+    "Make the size static, or compute the argument from constants.",
+)
+CONSTANT_OPERAND = ReasonKind(
+    "op/constant-operand",
+    "An operand that must be a constant of the program is computed.",
+    "Store the operand as a parameter or buffer of the module.",
+)
+LAYOUT = ReasonKind(
+    "op/layout",
+    "A memory layout that the entry does not take.",
+    "Call .contiguous() before the op.",
+)
+CYCLE = ReasonKind(
+    "plan/cycle",
+    "Placing the node with its neighbours would make a cycle through a fallback node.",
+    "Support or remove the fallback node named as the culprit.",
+)
+SMALL_ISLAND = ReasonKind(
+    "plan/small-island",
+    "The node is supported, but its partition is too small to pay for a boundary.",
+    "Lower the partitioner's min_partition_size, or remove the fallback beside it.",
+)
+PRESERVED = ReasonKind(
+    "plan/preserved-op",
+    "The op was kept whole for the delegate and then not placed in it.",
+    "Report it: the partitioner decomposes what it declines.",
+)
+EXCLUDED = ReasonKind(
+    "plan/excluded",
+    "The user kept the op or node off the delegate.",
+    "Remove it from the partitioner's exclude_ops or exclude_node.",
+)
+OTHER_DELEGATE = ReasonKind(
+    "plan/other-delegate",
+    "Another partitioner took the node first.",
+    "Put MLXPartitioner first in the list of partitioners.",
+)
+NEIGHBOURS = ReasonKind(
+    "plan/only-neighbours-fall-back",
+    "The node only feeds or reads nodes that fall back, so it stays beside them.",
+    "Support the fallback node named as the culprit.",
+)
+IMPORT_FAILED = ReasonKind(
+    "export/import",
+    "The model could not be imported.",
+    "Run the model file with Python and mend the error it prints.",
+)
+EXPORT_FAILED = ReasonKind(
+    "export/export",
+    "torch.export could not capture the model.",
+    "Mend the line that torch.export names.",
+)
+DECOMPOSITION_FAILED = ReasonKind(
+    "export/decomposition",
+    "ExecuTorch could not bring the exported program to its edge dialect.",
+    "Mend or avoid the op that the message names.",
+)
+NO_KERNEL = ReasonKind(
+    "runtime/no-kernel",
+    "A fallback op has no kernel in the ExecuTorch runtime, so the program would not load.",
+    "Link a kernel for the op, or rewrite it with supported ops.",
+)
+RUNTIME_DTYPE = ReasonKind(
+    "runtime/dtype",
+    "ExecuTorch's kernel of a fallback op does not take the dtype.",
+    "Cast the operand.",
+)
+RUNTIME_LAYOUT = ReasonKind(
+    "runtime/layout",
+    "ExecuTorch's kernel of a fallback op does not take the dim order.",
+    "Call .contiguous() before the op.",
+)
+
+# The order is the precedence: the first of a node's reasons in this order is its primary one.
+KINDS: tuple[ReasonKind, ...] = (
+    OTHER_DELEGATE,
+    EXCLUDED,
+    HIGHER_ORDER,
+    RANDOM,
+    DATA_DEPENDENT,
+    MUTATION,
+    KNOWN_GAP,
+    NO_ENTRY,
+    MISSING_METADATA,
+    DTYPE,
+    MIXED_DTYPE,
+    RANK,
+    ZERO_SIZE,
+    ARGUMENT_VALUE,
+    DYNAMIC_ARGUMENT,
+    CONSTANT_OPERAND,
+    LAYOUT,
+    PRESERVED,
+    CYCLE,
+    NEIGHBOURS,
+    SMALL_ISLAND,
+    NO_KERNEL,
+    RUNTIME_DTYPE,
+    RUNTIME_LAYOUT,
+    IMPORT_FAILED,
+    EXPORT_FAILED,
+    DECOMPOSITION_FAILED,
+)
+BY_SLUG: dict[str, ReasonKind] = {kind.slug: kind for kind in KINDS}
+_PRECEDENCE = {kind: position for position, kind in enumerate(KINDS)}
+
+
+def order_reasons(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Sort by precedence, the primary reason first, duplicates removed."""
+    return tuple(sorted(dict.fromkeys(reasons), key=lambda reason: _PRECEDENCE[reason.kind]))

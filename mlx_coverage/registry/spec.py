@@ -1,0 +1,278 @@
+"""What the registry holds: entries, gaps, patterns, and families of them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter, Signature
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as Promotion
+
+from mlx_coverage.registry.call import Target, name_target
+from mlx_coverage.registry.rules import Dtype, Rule
+from mlx_coverage.registry.samples import Number, Samples, binary, elementwise
+
+__all__ = ["Family", "Gap", "Limitation", "OpSpec", "Pattern", "Promotion", "Registry", "Tolerance"]
+
+
+@dataclass(frozen=True)
+class Limitation:
+    """A known difference from torch inside the declared domain.
+
+    It must still be observable: conformance fails when a limitation no longer shows.
+
+    Attributes:
+        what: one sentence, for the op page.
+        why: the cause, with a reference where there is one.
+        dtypes: where it holds; empty means all.
+        device: `cpu`, `gpu` or None for both.
+        avoids: name of the value class that conformance leaves out because of it
+            (`nan`, `inf`, `negative_zero`, `subnormal`, `zero_size`), or None.
+    """
+
+    what: str
+    why: str
+    dtypes: frozenset[torch.dtype] = frozenset()
+    device: str | None = None
+    avoids: str | None = None
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """An override of the numeric criterion for one entry, with its reason.
+
+    Attributes:
+        relative, absolute: against torch's result in the result dtype.
+        why: where the bound comes from.
+    """
+
+    relative: float
+    absolute: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An op that we know and do not map, so that the op page has a true denominator.
+
+    Attributes:
+        target: the ATen overload.
+        why: one sentence saying why MLX cannot express it, or what would be needed.
+        kind: slug of the reason (`op/known-gap`, `op/random`, `op/data-dependent-shape`).
+    """
+
+    target: OpOverload
+    why: str
+    kind: str = "op/known-gap"
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One entry: an ATen overload, its MLX implementation and the domain where that is right.
+
+    Attributes:
+        target: exact ATen overload, or a Python function on sizes (`operator.mul`).
+        implementation: plain MLX code; parameters are named as in the ATen schema and
+            may be a subset of it (the rules pin the rest). Tensors are MLX arrays,
+            dtypes MLX dtypes, sizes ints. A keyword parameter `result_dtype`, where
+            declared, receives the MLX dtype of the first result.
+        rules: the domain; all must hold.
+        samples: how valid inputs relate.
+        promotion: torch's elementwise promotion applied to the tensor operands before
+            the implementation runs, or None where operands are passed as they are.
+        whole: kept from ExecuTorch's decompositions, because the fused form is faster
+            or more exact.
+        view: no arithmetic: a partition of views alone does not pay.
+        limitations, tolerance: known differences and numeric overrides.
+        family: name of the family that holds it.
+    """
+
+    target: Target
+    implementation: Callable[..., Any]
+    rules: tuple[Rule, ...]
+    samples: Samples | None
+    promotion: Promotion | None = None
+    whole: bool = False
+    view: bool = False
+    limitations: tuple[Limitation, ...] = ()
+    tolerance: Tolerance | None = None
+    family: str = ""
+
+    @property
+    def name(self) -> str:
+        """`aten.add.Tensor`."""
+        return name_target(self.target)
+
+    @property
+    def schema(self) -> str:
+        """torch's own schema text; for a function on sizes, its name."""
+        return str(getattr(self.target, "_schema", self.name))
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Several ATen nodes implemented as one.
+
+    Attributes:
+        name: identifier; the substituted op is `mlx_coverage::NAME`.
+        torch_function: plain torch code: the description that is traced and matched,
+            and the reference that conformance compares with.
+        implementation: MLX code with the same parameters.
+        samples: how valid inputs relate; also the example from which it is traced.
+        rules: hold on the substituted call, arguments named as the function's.
+    """
+
+    name: str
+    torch_function: Callable[..., Any]
+    implementation: Callable[..., Any]
+    samples: Samples
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass
+class Family:
+    """Entries that belong together: one file of `registry/ops`."""
+
+    name: str
+    specs: list[OpSpec] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    patterns: list[Pattern] = field(default_factory=list)
+
+    def op(
+        self,
+        *targets: Target,
+        samples: Samples | None = None,
+        rules: Iterable[Rule] = (),
+        **options: Any,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare the decorated function as the implementation of each target.
+
+        The docstring's first line is the schema of the first target, as torch prints it
+        without the `aten::` prefix and the overload name; a test compares them.
+        """
+
+        def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
+            for target in targets:
+                self.add(target, implementation, samples=samples, rules=rules, **options)
+            return implementation
+
+        return declare
+
+    def add(
+        self,
+        target: Target,
+        implementation: Callable[..., Any],
+        *,
+        samples: Samples | None = None,
+        rules: Iterable[Rule] = (),
+        **options: Any,
+    ) -> None:
+        """Declare one entry as a row."""
+        self.specs.append(
+            OpSpec(target, implementation, tuple(rules), samples, family=self.name, **options)
+        )
+
+    def unary(
+        self,
+        dtypes: frozenset[torch.dtype],
+        table: Mapping[OpOverload, Callable[..., Any]],
+        **options: Any,
+    ) -> None:
+        """Declare elementwise functions of one tensor `self` as rows.
+
+        Args:
+            dtypes: accepted dtypes of `self`.
+            table: overload to an MLX function of one array.
+            options: as for `add`.
+        """
+        for target, function in table.items():
+            self.add(
+                target,
+                _rename_operands(function, "self"),
+                **{"samples": elementwise(), "rules": [Dtype("self", dtypes)], **options},
+            )
+
+    def binary(
+        self,
+        dtypes: frozenset[torch.dtype],
+        table: Mapping[OpOverload, Callable[..., Any]],
+        **options: Any,
+    ) -> None:
+        """Declare functions of `self` and `other` (tensor or scalar) as rows.
+
+        Shapes broadcast and dtypes promote as torch's do, unless `promotion` says otherwise.
+        """
+        for target, function in table.items():
+            scalar = str(target._schema.arguments[1].type) == "number"
+            rules = [Dtype("self", dtypes)] + ([] if scalar else [Dtype("other", dtypes)])
+            samples = elementwise(other=Number()) if scalar else binary()
+            self.add(
+                target,
+                _rename_operands(function, "self", "other"),
+                **{
+                    "samples": samples,
+                    "rules": rules,
+                    "promotion": Promotion.DEFAULT,
+                    **options,
+                },
+            )
+
+    def gap(self, why: str, *targets: OpOverload, kind: str = "op/known-gap") -> None:
+        """Declare ops that we know and do not map."""
+        self.gaps.extend(Gap(target, why, kind) for target in targets)
+
+
+def _rename_operands(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    # Arguments arrive by ATen name; MLX's own functions take them by position.
+    def implementation(**arguments: Any) -> Any:
+        return function(*(arguments[name] for name in names))
+
+    parameters = [Parameter(name, Parameter.KEYWORD_ONLY) for name in names]
+    implementation.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    implementation.__name__ = getattr(function, "__name__", "implementation")
+    return implementation
+
+
+class Registry:
+    """All entries, gaps and patterns. Immutable; built explicitly from families."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        """Raises ValueError when two families declare the same target."""
+        self._specs: dict[Target, OpSpec] = {}
+        self._gaps: dict[Target, Gap] = {}
+        self.patterns: tuple[Pattern, ...] = tuple(p for f in families for p in f.patterns)
+        for family in families:
+            for spec in family.specs:
+                self._insert(self._specs, spec.target, spec)
+            for gap in family.gaps:
+                self._insert(self._gaps, gap.target, gap)
+
+    def _insert(self, table: dict[Target, Any], target: Target, value: Any) -> None:
+        if target in self._specs or target in self._gaps:
+            raise ValueError(f"{name_target(target)} is declared twice in the registry")
+        table[target] = value
+
+    def __iter__(self) -> Iterator[OpSpec]:
+        return iter(self._specs.values())
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def get(self, target: Target) -> OpSpec | None:
+        """The entry of a canonical target, or None."""
+        return self._specs.get(target)
+
+    def get_gap(self, target: Target) -> Gap | None:
+        """The gap of a canonical target, or None."""
+        return self._gaps.get(target)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """All gaps, in order of declaration."""
+        return tuple(self._gaps.values())
+
+    @property
+    def by_name(self) -> Mapping[str, OpSpec]:
+        """Entries by `aten.add.Tensor`."""
+        return {spec.name: spec for spec in self}
