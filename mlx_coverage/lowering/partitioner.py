@@ -1,0 +1,121 @@
+"""The partitioner: registry verdicts to delegation tags."""
+
+from collections.abc import Callable, Iterable
+
+from executorch.exir.backend.partitioner import DelegationSpec, Partitioner, PartitionResult
+from executorch.exir.backend.utils import tag_constant_data
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
+from mlx_coverage.lowering.decomposition import decompose_declined
+from mlx_coverage.lowering.plan import (
+    Options, PartitionPlan, find_constants, is_excluded, normalize_ops, plan,
+)  # fmt: skip
+from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.call import canonicalize
+from mlx_coverage.registry.judge import Supported, judge_node
+from mlx_coverage.registry.spec import Registry
+
+
+class MLXPartitioner(Partitioner):
+    """Delegates to MLX what the registry supports.
+
+    Use it with `executorch.exir.to_edge_transform_and_lower`; the default compile
+    configuration is right.
+
+    Args:
+        exclude_ops: ops to keep off the delegate: names (``"aten.add.Tensor"``) or
+            overloads (``torch.ops.aten.add.Tensor``).
+        exclude_node: called with each edge node; True keeps the node off the delegate.
+        min_partition_size: least number of computing nodes in a partition (views and
+            sizes do not count). A partition that holds an op which was kept from
+            decomposition is always placed, because nothing else can run that op.
+        registry: entries to go by; the package's own by default.
+
+    Raises:
+        TypeError: `exclude_ops` holds something else than names and overloads.
+        ValueError: `min_partition_size` is negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        exclude_ops: Iterable[str | OpOverload] = (),
+        exclude_node: Callable[[Node], bool] | None = None,
+        min_partition_size: int = 1,
+        registry: Registry | None = None,
+        _plan_only: bool = False,
+    ) -> None:
+        super().__init__()
+        if min_partition_size < 0:
+            raise ValueError(f"min_partition_size is {min_partition_size}; accepted: 0 or more")
+        self.options = Options(normalize_ops(exclude_ops), exclude_node, min_partition_size)
+        self.registry = registry if registry is not None else default_registry()
+        backend = MLXCoveragePlanBackend if _plan_only else MLXCoverageBackend
+        self._delegation = DelegationSpec(backend.__name__, [])
+        self.plans: list[PartitionPlan] = []
+
+    def ops_to_not_decompose(
+        self, ep: ExportedProgram
+    ) -> tuple[list[OpOverload], Callable[[Node], bool] | None]:
+        """The ops of the program that the delegate wants whole, every call of which it takes."""
+        constants = find_constants(ep)
+        wanted: dict[OpOverload, bool] = {}
+        for node in ep.graph.nodes:
+            if node.op != "call_function":
+                continue
+            target = canonicalize(node.target)
+            spec = self.registry.get(target)
+            if spec is None or not spec.whole or not isinstance(target, OpOverload):
+                continue
+            taken = not is_excluded(node, self.options) and isinstance(
+                judge_node(node, self.registry, constants), Supported
+            )
+            wanted[target] = wanted.get(target, True) and taken
+        return [target for target, taken in wanted.items() if taken], None
+
+    def transform_for_pre_decomposition(self, exported_program: ExportedProgram) -> ExportedProgram:
+        """Decompose exactly those calls of whole ops that the registry declines."""
+        return decompose_declined(exported_program, self.registry, self.options)
+
+    def partition(self, exported_program: ExportedProgram) -> PartitionResult:
+        """Tag the nodes that the plan delegates, their constants and their buffers."""
+        found = plan(exported_program, self.registry, self.options)
+        self.plans.append(found)
+        tags: dict[str, DelegationSpec] = {}
+        for number, members in enumerate(found.partitions):
+            tag = f"mlx_coverage_{number}"
+            tags[tag] = self._delegation
+            for node in members:
+                node.meta["delegation_tag"] = tag
+        tag_constant_data(exported_program)
+        _tag_owned_buffers(exported_program)
+        return PartitionResult(tagged_exported_program=exported_program, partition_tags=tags)
+
+
+def _tag_owned_buffers(program: ExportedProgram) -> None:
+    """Give a mutated buffer to the partition that alone reads and writes it.
+
+    ExecuTorch's own `tag_mutated_buffer` also takes buffers that are read elsewhere,
+    whose readers then see a stale copy. Other buffers stay with ExecuTorch, as an input
+    and an output of the delegate.
+    """
+    signature = program.graph_signature
+    nodes = {node.name: node for node in program.graph.nodes}
+    output = program.graph.output_node()
+    results = list(output.args[0])  # type: ignore[arg-type]
+    writers: dict[str, list[Node]] = {}
+    for name, buffer in signature.buffers_to_mutate.items():
+        writers.setdefault(buffer, []).append(nodes[name])
+    for name, buffer in signature.inputs_to_buffers.items():
+        placeholder = nodes[name]
+        if buffer not in writers or not placeholder.users or output in placeholder.users:
+            continue
+        (writer,) = writers[buffer] if len(writers[buffer]) == 1 else (None,)
+        if writer is None or results.count(writer) != 1:
+            continue
+        tags = {node.meta.get("delegation_tag") for node in (writer, *placeholder.users)}
+        if len(tags) == 1 and None not in tags:
+            placeholder.meta["delegation_tag"] = tags.pop()

@@ -1,0 +1,288 @@
+"""The partition plan: where every node of an edge program goes, and why.
+
+Supported nodes are levelled by the number of fallback nodes on the longest path that
+leads to them; one level is one partition. A path that leaves a partition passes a
+fallback node and so reaches a higher level only: partitions are convex and their
+order is acyclic, in one linear pass.
+"""
+
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+from torch.fx import Graph, Node
+
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.judge import Supported, Unsupported, Verdict, judge_node
+from mlx_coverage.registry.reasons import Reason
+from mlx_coverage.registry.spec import Registry
+
+# Checks that export leaves behind: true by then, and no work.
+_ASSERTIONS = frozenset(
+    "_assert_scalar _assert_async _assert_tensor_metadata sym_constrain_range "
+    "sym_constrain_range_for_size".split()
+)
+
+
+@dataclass(frozen=True)
+class Delegated:
+    """The node runs in the partition of that number."""
+
+    partition: int
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """The node stays with ExecuTorch; the first reason is the primary one."""
+
+    reasons: tuple[Reason, ...]
+
+
+Placement = Delegated | Fallback
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of the partitioner.
+
+    Attributes:
+        exclude_ops: names (`aten.add.Tensor`) or overloads to keep off the delegate.
+        exclude_node: predicate on the edge node, for anything else.
+        min_partition_size: least number of computing nodes (views and sizes do not
+            count) in a partition; 0 also places partitions of views alone.
+    """
+
+    exclude_ops: frozenset[str] = frozenset()
+    exclude_node: Callable[[Node], bool] | None = None
+    min_partition_size: int = 1
+
+
+@dataclass(frozen=True)
+class PartitionPlan:
+    """Placements of all nodes that are work, and the partitions in order of execution.
+
+    Attributes:
+        placements: for every counted call of the graph, in graph order.
+        partitions: members of each partition, in graph order; includes `getitem` nodes,
+            which are not counted.
+        verdicts: what the registry said, before placement.
+    """
+
+    placements: Mapping[Node, Placement]
+    partitions: Sequence[Sequence[Node]]
+    verdicts: Mapping[Node, Verdict]
+
+    @property
+    def delegated(self) -> int:
+        """How many counted nodes are placed in a partition."""
+        return sum(isinstance(p, Delegated) for p in self.placements.values())
+
+
+def plan(program: ExportedProgram, registry: Registry, options: Options) -> PartitionPlan:
+    """Judge and place every node of an edge program; reads metadata only, mutates nothing."""
+    constants = find_constants(program)
+    graph = program.graph_module.graph
+    ignored = find_ignored(graph)
+    verdicts: dict[Node, Verdict] = {}
+    for node in graph.nodes:
+        if is_counted(node) and node not in ignored:
+            verdicts[node] = _judge(node, registry, constants, options)
+    levels = _assign_levels(graph, verdicts, constants)
+    return _place(graph, verdicts, levels, options)
+
+
+def find_constants(program: ExportedProgram) -> frozenset[Node]:
+    """Placeholders that are parameters, lifted constants, or buffers that nothing mutates."""
+    signature = program.graph_signature
+    mutated = set(signature.buffers_to_mutate.values())
+    fixed = {**signature.inputs_to_parameters, **signature.inputs_to_lifted_tensor_constants}
+    buffers = {n: b for n, b in signature.inputs_to_buffers.items() if b not in mutated}
+    names = {**fixed, **buffers}
+    return frozenset(
+        n for n in program.graph_module.graph.nodes if n.op == "placeholder" and n.name in names
+    )
+
+
+def find_ignored(graph: Graph) -> frozenset[Node]:
+    """Checks that export leaves behind, and what is computed for them alone: no work."""
+    ignored: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op != "call_function":
+            continue
+        if is_assertion(node) or (
+            node.users and not _is_tensor(node) and all(user in ignored for user in node.users)
+        ):
+            ignored.add(node)
+    return frozenset(ignored)
+
+
+def is_assertion(node: Node) -> bool:
+    """Whether the node only checks what export has already guarded."""
+    schema = getattr(canonicalize(node.target), "_schema", None)  # type: ignore[arg-type]
+    return schema is not None and schema.name.partition("::")[2] in _ASSERTIONS
+
+
+def is_counted(node: Node) -> bool:
+    """Whether the node is work: a call other than taking one of several results."""
+    return node.op == "call_function" and node.target is not operator.getitem
+
+
+def is_excluded(node: Node, options: Options) -> bool:
+    """Whether the user keeps the node off the delegate."""
+    name = name_target(canonicalize(node.target))  # type: ignore[arg-type]
+    excluded = options.exclude_node is not None and options.exclude_node(node)
+    return name in options.exclude_ops or excluded
+
+
+def _is_tensor(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, (torch.Tensor, list, tuple))
+
+
+def _judge(
+    node: Node, registry: Registry, constants: Collection[Node], options: Options
+) -> Verdict:
+    if getattr(node.target, "__name__", "") == "executorch_call_delegate":
+        text = "another partitioner, earlier in the list, delegated the node"
+        return Unsupported((Reason(reasons.OTHER_DELEGATE, text),))
+    if is_excluded(node, options):
+        name = name_target(canonicalize(node.target))  # type: ignore[arg-type]
+        how = "is in exclude_ops" if name in options.exclude_ops else "was excluded by exclude_node"
+        return Unsupported((Reason(reasons.EXCLUDED, f"{name} {how}"),))
+    return judge_node(node, registry, constants)
+
+
+def _assign_levels(
+    graph: Graph, verdicts: Mapping[Node, Verdict], constants: Collection[Node]
+) -> dict[Node, int]:
+    levels: dict[Node, int] = {}
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        supported = _is_supported(node, verdicts)
+        levels[node] = max(
+            (
+                levels[source] + (supported and not _is_supported(source, verdicts))
+                for source in node.all_input_nodes
+                if source in levels
+            ),
+            default=0,
+        )
+    _sink_sources(graph, verdicts, constants, levels)
+    return levels
+
+
+def _sink_sources(
+    graph: Graph,
+    verdicts: Mapping[Node, Verdict],
+    constants: Collection[Node],
+    levels: dict[Node, int],
+) -> None:
+    # What is made from constants alone is made where it is first read, not at level 0,
+    # or it would cross every boundary on the way.
+    free: dict[Node, bool] = {}
+    for node in graph.nodes:
+        if node.op == "call_function":
+            free[node] = _is_supported(node, verdicts) and all(
+                source in constants or free.get(source, False) or source.op == "get_attr"
+                for source in node.all_input_nodes
+            )
+    for node in reversed(graph.nodes):
+        if not free.get(node, False):
+            continue
+        readers = [user for user in node.users if user in levels]
+        if readers and all(_is_supported(user, verdicts) for user in readers):
+            levels[node] = max(levels[node], min(levels[user] for user in readers))
+
+
+def _is_supported(node: Node, verdicts: Mapping[Node, Verdict]) -> bool:
+    if node.target is operator.getitem:
+        return _is_supported(node.args[0], verdicts)  # type: ignore[arg-type]
+    return isinstance(verdicts.get(node), Supported)
+
+
+def _place(
+    graph: Graph, verdicts: Mapping[Node, Verdict], levels: Mapping[Node, int], options: Options
+) -> PartitionPlan:
+    groups: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        if node in levels and _is_supported(node, verdicts):
+            groups.setdefault(levels[node], []).append(node)
+    partitions: list[list[Node]] = []
+    dropped: dict[Node, Fallback] = {}
+    numbers: dict[Node, int] = {}
+    for level in sorted(groups):
+        members = groups[level]
+        refusal = _refuse_small(members, verdicts, options)
+        if refusal is not None:
+            dropped.update(dict.fromkeys(members, Fallback((refusal,))))
+            continue
+        numbers.update(dict.fromkeys(members, len(partitions)))
+        partitions.append(members)
+    placements: dict[Node, Placement] = {}
+    for node, verdict in verdicts.items():
+        if isinstance(verdict, Unsupported):
+            placements[node] = Fallback(verdict.reasons)
+        else:
+            placements[node] = dropped.get(node) or Delegated(numbers[node])
+    return PartitionPlan(placements, partitions, verdicts)
+
+
+def _refuse_small(
+    members: Sequence[Node], verdicts: Mapping[Node, Verdict], options: Options
+) -> Reason | None:
+    specs = [v.spec for v in map(verdicts.get, members) if isinstance(v, Supported)]
+    if any(spec.whole for spec in specs):
+        return None  # kept whole for us: nothing else can run it
+    work = sum(not spec.view for spec in specs)
+    if work >= options.min_partition_size:
+        return None
+    culprit = _find_culprit(members, verdicts)
+    beside = f", beside {culprit}" if culprit else ""
+    if work == 0:
+        text = f"its partition holds only views and sizes{beside}"
+        return Reason(reasons.NEIGHBOURS, text, culprit=culprit)
+    text = f"its partition holds {work} computing nodes{beside}; wanted: at least "
+    return Reason(reasons.SMALL_ISLAND, text + str(options.min_partition_size), culprit=culprit)
+
+
+def _find_culprit(members: Iterable[Node], verdicts: Mapping[Node, Verdict]) -> str | None:
+    for node in members:
+        for neighbour in (*node.all_input_nodes, *node.users):
+            if isinstance(verdicts.get(neighbour), Unsupported):
+                return name_target(canonicalize(neighbour.target))  # type: ignore[arg-type]
+    return None
+
+
+def normalize_ops(ops: Iterable[str | OpOverload | Any]) -> frozenset[str]:
+    """Names of ops given as overloads (ATen or edge) or as text.
+
+    Raises:
+        TypeError: an item is neither a name nor an overload.
+    """
+    names = set()
+    for op in ops:
+        overload = _find_overload(op) if isinstance(op, str) else op
+        if not isinstance(overload, (OpOverload, str)) and not hasattr(overload, "_op"):
+            raise TypeError(
+                f"exclude_ops holds {op!r}; accepted: names such as 'aten.add.Tensor', "
+                "or overloads such as torch.ops.aten.add.Tensor"
+            )
+        is_name = isinstance(overload, str)
+        names.add(overload if is_name else name_target(canonicalize(overload)))
+    return frozenset(names)
+
+
+def _find_overload(name: str) -> Any:
+    # `aten.view_copy.default` means the same entry as `aten.view.default`.
+    found: Any = torch.ops
+    for part in name.replace("::", ".").removeprefix("torch.ops.").split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            return name
+    return found if isinstance(found, OpOverload) else name
