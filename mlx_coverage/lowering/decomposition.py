@@ -32,7 +32,7 @@ def decompose_declined(
     if not names:
         return program
     # A shallow copy of the graph: the user's program stays as it was.
-    copy = program.run_decompositions({})
+    copy: ExportedProgram = program.run_decompositions({})
     table = _default_decomposition_table()
     for node in _find_declined(copy, registry, options):
         _inline(copy.graph_module, node, _find_decomposition(node, table))
@@ -62,9 +62,7 @@ def _find_decomposition(
     assert isinstance(target, OpOverload)
     if target in table:
         return table[target]
-    if torch._C._dispatch_has_kernel_for_dispatch_key(
-        target.name(), torch._C.DispatchKey.CompositeImplicitAutograd
-    ):
+    if target._can_decompose():
         return target.decompose
     return None  # core: ExecuTorch keeps it whole and runs it by a kernel of its own
 

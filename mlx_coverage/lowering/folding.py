@@ -32,7 +32,8 @@ def fold_constants(
     Args:
         recorder: with its calls recorded.
         weights: constants by array slot.
-        arrays, numbers: slots that must exist at the end.
+        arrays: array slots that must exist at the end.
+        numbers: number slots that must exist at the end.
     """
     producers = {slot: i for i, call in enumerate(recorder.calls) if not call.on_host
                  for slot in call.results}  # fmt: skip
@@ -93,9 +94,11 @@ class _Folder:
             if current in seen:
                 continue
             seen.add(current)
-            for reference in self.recorder.calls[current].references():
-                if isinstance(reference, ArrayRef) and reference.slot in self.producers:
-                    pending.append(self.producers[reference.slot])
+            pending += [
+                self.producers[reference.slot]
+                for reference in self.recorder.calls[current].references()
+                if isinstance(reference, ArrayRef) and reference.slot in self.producers
+            ]
         return seen
 
     def _sources(self, index: int) -> set[int]:

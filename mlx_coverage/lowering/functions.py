@@ -9,7 +9,7 @@ import inspect
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -51,7 +51,7 @@ def decode_dtype(code: int) -> Any:
     return getattr(import_mlx(), _NAMES[code])
 
 
-@lru_cache(maxsize=None)
+@cache
 def find_function(name: str) -> Any:
     """The Python function of a payload name, such as `fast.rms_norm`.
 
@@ -66,7 +66,7 @@ def find_function(name: str) -> Any:
     return function
 
 
-@lru_cache(maxsize=None)
+@cache
 def read_signature(name: str) -> Signature:
     """The parameters of an MLX function without `stream`; annotations are text.
 
@@ -132,9 +132,10 @@ def _parse(text: str, defaults: Sequence[Any]) -> Signature:
     a = function.args
     positional = [*a.posonlyargs, *a.args]
     values: list[ast.expr | None] = [None] * (len(positional) - len(a.defaults))
+    values += a.defaults
     parameters = [
         _parameter(item, value, Parameter.POSITIONAL_OR_KEYWORD, defaults)
-        for item, value in zip(positional, values + a.defaults, strict=True)
+        for item, value in zip(positional, values, strict=True)
     ]
     if a.vararg is not None:
         parameters.append(_parameter(a.vararg, None, Parameter.VAR_POSITIONAL, defaults))

@@ -11,7 +11,12 @@ from torch.fx import Node
 from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
 from mlx_coverage.lowering.decomposition import decompose_declined
 from mlx_coverage.lowering.plan import (
-    Options, PartitionPlan, find_constants, is_excluded, normalize_ops, plan,
+    Options,
+    PartitionPlan,
+    find_constants,
+    is_excluded,
+    normalize_ops,
+    plan,
 )  # fmt: skip
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import canonicalize
@@ -105,7 +110,7 @@ def _tag_owned_buffers(program: ExportedProgram) -> None:
     signature = program.graph_signature
     nodes = {node.name: node for node in program.graph.nodes}
     output = program.graph.output_node()
-    results = list(output.args[0])  # type: ignore[arg-type]
+    results = list(output.args[0])
     writers: dict[str, list[Node]] = {}
     for name, buffer in signature.buffers_to_mutate.items():
         writers.setdefault(buffer, []).append(nodes[name])

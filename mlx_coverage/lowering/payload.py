@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlx_coverage.lowering.program import (
-    Argument, ArrayRef, Call, DtypeRef, Kind, NumberRef, Program, Scalar,
+    Argument,
+    ArrayRef,
+    Call,
+    DtypeRef,
+    Kind,
+    NumberRef,
+    Program,
+    Scalar,
 )  # fmt: skip
 
 MAGIC = b"MLXCOVPG"

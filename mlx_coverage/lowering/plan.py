@@ -123,7 +123,7 @@ def find_ignored(graph: Graph) -> frozenset[Node]:
 
 def is_assertion(node: Node) -> bool:
     """Whether the node only checks what export has already guarded."""
-    schema = getattr(canonicalize(node.target), "_schema", None)  # type: ignore[arg-type]
+    schema = getattr(canonicalize(node.target), "_schema", None)
     return schema is not None and schema.name.partition("::")[2] in _ASSERTIONS
 
 
@@ -134,7 +134,7 @@ def is_counted(node: Node) -> bool:
 
 def is_excluded(node: Node, options: Options) -> bool:
     """Whether the user keeps the node off the delegate."""
-    name = name_target(canonicalize(node.target))  # type: ignore[arg-type]
+    name = name_target(canonicalize(node.target))
     excluded = options.exclude_node is not None and options.exclude_node(node)
     return name in options.exclude_ops or excluded
 
@@ -151,7 +151,7 @@ def _judge(
         text = "another partitioner, earlier in the list, delegated the node"
         return Unsupported((Reason(reasons.OTHER_DELEGATE, text),))
     if is_excluded(node, options):
-        name = name_target(canonicalize(node.target))  # type: ignore[arg-type]
+        name = name_target(canonicalize(node.target))
         how = "is in exclude_ops" if name in options.exclude_ops else "was excluded by exclude_node"
         return Unsupported((Reason(reasons.EXCLUDED, f"{name} {how}"),))
     return judge_node(node, registry, constants)
@@ -255,7 +255,7 @@ def _find_culprit(members: Iterable[Node], verdicts: Mapping[Node, Verdict]) -> 
     for node in members:
         for neighbour in (*node.all_input_nodes, *node.users):
             if isinstance(verdicts.get(neighbour), Unsupported):
-                return name_target(canonicalize(neighbour.target))  # type: ignore[arg-type]
+                return name_target(canonicalize(neighbour.target))
     return None
 
 
@@ -265,16 +265,16 @@ def normalize_ops(ops: Iterable[str | OpOverload | Any]) -> frozenset[str]:
     Raises:
         TypeError: an item is neither a name nor an overload.
     """
-    names = set()
+    names: set[str] = set()
     for op in ops:
-        overload = _find_overload(op) if isinstance(op, str) else op
+        overload: Any = _find_overload(op) if isinstance(op, str) else op
         if not isinstance(overload, (OpOverload, str)) and not hasattr(overload, "_op"):
             raise TypeError(
                 f"exclude_ops holds {op!r}; accepted: names such as 'aten.add.Tensor', "
                 "or overloads such as torch.ops.aten.add.Tensor"
             )
-        is_name = isinstance(overload, str)
-        names.add(overload if is_name else name_target(canonicalize(overload)))
+        named = isinstance(overload, str)
+        names.add(overload if named else name_target(canonicalize(overload)))
     return frozenset(names)
 
 

@@ -12,9 +12,15 @@ from torch.fx import Node
 from mlx_coverage.lowering.folding import fold_constants
 from mlx_coverage.lowering.plan import is_assertion
 from mlx_coverage.lowering.program import (
-    Constant, Input, Kind, Output, Program, State, Update,
+    Constant,
+    Input,
+    Kind,
+    Output,
+    Program,
+    State,
+    Update,
 )  # fmt: skip
-from mlx_coverage.lowering.recorder import RecordError, Recorder
+from mlx_coverage.lowering.recorder import Recorder, RecordError
 from mlx_coverage.lowering.symbols import Size, SpecializationError, Traced
 from mlx_coverage.lowering.weights import Weight
 from mlx_coverage.lowering.witnesses import Witnesses
@@ -129,7 +135,7 @@ class _Translation:
         if node.target is operator.getitem:
             self.values[node] = self.values[node.args[0]][node.args[1]]  # type: ignore[index]
             return
-        target = canonicalize(node.target)  # type: ignore[arg-type]
+        target = canonicalize(node.target)
         spec, call = self.registry.get(target), Call.from_node(node)
         if spec is None or call is None:
             raise RecordError(f"{name_target(target)} was delegated without an entry")

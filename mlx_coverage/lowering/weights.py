@@ -53,7 +53,7 @@ class Weight:
     @cached_property
     def key(self) -> str:
         """Named by content, so that equal weights are stored once, also across methods."""
-        digest = hashlib.blake2b(memoryview(self.data), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(self.data.data, digest_size=16).hexdigest()
         return f"mlx_coverage/{digest}"
 
     @property
@@ -83,5 +83,5 @@ class Weight:
             return
         handle, path = tempfile.mkstemp(prefix="mlx_coverage_", suffix=".weight")
         with os.fdopen(handle, "wb") as file:
-            file.write(memoryview(self.data))
+            file.write(self.data.data)
         store.add_named_data(self.key, FileBackedData(path, cleanup=True), alignment=PAGE)

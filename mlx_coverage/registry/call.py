@@ -6,7 +6,7 @@ the same node differently.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ _DIM_ORDER_OPS: dict[str, OpOverload] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def canonicalize(target: Target) -> Target:
     """The ATen overload that an edge op stands for: `view_copy` is `view`.
 
@@ -55,7 +55,7 @@ def name_target(target: Target) -> str:
     return f"{module}.{getattr(target, '__name__', repr(target))}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def parameters(target: Target) -> tuple[tuple[str, bool, Any], ...]:
     """(name, keyword only, default or `Parameter.empty`) of each argument."""
     if isinstance(target, OpOverload):
@@ -97,7 +97,7 @@ class Call:
             node: of an ATen or edge graph.
             constants: the placeholder nodes that are parameters, buffers or constants.
         """
-        target = canonicalize(node.target)  # type: ignore[arg-type]
+        target = canonicalize(node.target)
         raw = bind(target, node.args, node.kwargs)
         if "val" not in node.meta or any("val" not in n.meta for n in node.all_input_nodes):
             return None

@@ -4,7 +4,7 @@ Lowering calls it under the recorder, conformance with real arrays: one code pat
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -63,12 +63,12 @@ def cast(array: Any, dtype: torch.dtype) -> Any:
     return array if array.dtype == target else mx.astype(array, target)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parameters(implementation: Callable[..., Any]) -> frozenset[str]:
     return frozenset(signature(implementation).parameters)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _operands(target: OpOverload) -> frozenset[str]:
     """Names of the arguments that take part in type promotion: tensors and Scalars."""
     kinds = ("Tensor", "Optional[Tensor]", "number", "Optional[number]", "List[Tensor]")

@@ -8,8 +8,11 @@ from typing import Any
 
 
 def slice(a: Any, start: Sequence[int], stop: Sequence[int], strides: Sequence[int]) -> Any:
-    """`a[start:stop:strides]` on every axis; bounds are normalised, a stop of -1 only with
-    a negative stride, where it means "past the first element"."""
+    """`a[start:stop:strides]` on every axis.
+
+    Bounds are normalised; a negative stop comes only with a negative stride, where it
+    means "past the first element".
+    """
     return a[_slices(start, stop, strides)]
 
 
@@ -34,6 +37,9 @@ def scatter(a: Any, indices: Sequence[Any], updates: Any, mode: str = "set") -> 
     """A copy of `a` with `updates`, shaped as `gather`'s result, put at the indices.
 
     Args:
+        a: array to put into.
+        indices: integer arrays over the leading axes, as for `gather`.
+        updates: new values.
         mode: set, add, multiply, maximum or minimum. With `set` and equal indices one
             of the updates wins, which one is not defined.
     """
@@ -45,9 +51,7 @@ def scatter(a: Any, indices: Sequence[Any], updates: Any, mode: str = "set") -> 
     return getattr(a.at[index], mode)(updates)
 
 
-def _slices(
-    start: Sequence[int], stop: Sequence[int], strides: Sequence[int]
-) -> tuple[Any, ...]:
+def _slices(start: Sequence[int], stop: Sequence[int], strides: Sequence[int]) -> tuple[Any, ...]:
     import builtins
 
     return tuple(

@@ -43,7 +43,7 @@ def judge_node(node: Node, registry: Registry, constants: Collection[Node] = ())
         registry: what is supported.
         constants: the placeholders that are parameters, buffers or constants.
     """
-    target = canonicalize(node.target)  # type: ignore[arg-type]
+    target = canonicalize(node.target)
     known = _judge_target(target, registry)
     if isinstance(known, Unsupported):
         return known
@@ -72,7 +72,7 @@ def _judge_target(target: Target, registry: Registry) -> Verdict:
     if gap is not None:
         return Unsupported((Reason(reasons.BY_SLUG[gap.kind], f"{name}: {gap.why}"),))
     if isinstance(target, HigherOrderOperator):
-        return Unsupported((Reason(reasons.HIGHER_ORDER, f"{target.name()} is control flow"),))
+        return Unsupported((Reason(reasons.HIGHER_ORDER, f"{name} is control flow"),))
     if isinstance(target, OpOverload):
         if torch.Tag.nondeterministic_seeded in target.tags:
             return Unsupported((Reason(reasons.RANDOM, f"{name} draws random numbers"),))

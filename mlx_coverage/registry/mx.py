@@ -45,7 +45,8 @@ def import_mlx() -> ModuleType:
     blas.preload()
     import mlx.core
 
-    return mlx.core
+    module: ModuleType = mlx.core
+    return module
 
 
 class _Functions:
@@ -88,7 +89,7 @@ class _Functions:
         return function
 
     def _function(self, name: str) -> Any:
-        return getattr(self._module, name)
+        return _HOST[name] if name in _HOST else getattr(self._module, name)
 
 
 class _Indexing(_Functions):
@@ -99,6 +100,13 @@ class _Indexing(_Functions):
 
         return getattr(indexing, name)
 
+
+# Functions on host numbers: sizes may be dynamic, which Python's min and max would compare.
+_HOST: dict[str, Callable[..., Any]] = {
+    "host_min": min,
+    "host_max": max,
+    "host_item": lambda array: array.item(),
+}
 
 _DTYPES = frozenset(
     "bool_ uint8 uint16 uint32 uint64 int8 int16 int32 int64 "

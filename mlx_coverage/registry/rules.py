@@ -120,7 +120,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class Static:
-    """`argument` is known at export: a value without symbolic sizes, or a tensor of static shape."""
+    """`argument` is known at export: no symbolic size in its value or its tensor's shape."""
 
     argument: str
 

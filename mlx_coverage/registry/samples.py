@@ -118,6 +118,20 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The sizes of dimensions as a list of ints; names and expressions as in `Tensor`."""
+
+    dims: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """One size as an int: a dimension's name or an expression of names, as in `Tensor`."""
+
+    dim: str
+
+
+@dataclass(frozen=True)
 class SplitSizes:
     """Sizes that sum to the length of `of` along the argument `dim`."""
 
@@ -161,7 +175,7 @@ class Number:
 
 Argument = (
     Tensor | BroadcastTensor | TensorList | IndexList | Dim | Dims | Permutation | Reshape
-    | Expand | Sizes | SplitSizes | IndexInto | Choice | Integer | Number
+    | Expand | Sizes | Shape | Size | SplitSizes | IndexInto | Choice | Integer | Number
 )  # fmt: skip
 
 
@@ -184,7 +198,7 @@ class Samples:
 def draw(
     sizes: Mapping[str, tuple[int, int]] | None = None,
     groups: Mapping[str, tuple[int, int]] | None = None,
-    **arguments: Argument,
+    **arguments: Any,
 ) -> Samples:
     """`Samples` from keyword arguments, the usual way to write one."""
     return Samples(arguments, sizes or {}, groups or {})
@@ -195,11 +209,11 @@ def tensor(*dims: str | int, **options: Any) -> Tensor:
     return Tensor(dims, **options)
 
 
-def elementwise(**others: Argument) -> Samples:
+def elementwise(**others: Any) -> Samples:
     """One tensor `self` of any shape, and other arguments by generator."""
     return draw(self=Tensor(("*S",)), **others)
 
 
-def binary(**others: Argument) -> Samples:
+def binary(**others: Any) -> Samples:
     """`self` and `other`, shapes that broadcast."""
     return draw(self=BroadcastTensor(("*S",)), other=BroadcastTensor(("*S",)), **others)

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as Promotion
+from torch._prims_common import (
+    ELEMENTWISE_TYPE_PROMOTION_KIND as Promotion,  # noqa: N811  (it is an enum)
+)
 
 from mlx_coverage.registry.call import Target, name_target
 from mlx_coverage.registry.rules import Dtype, Rule
@@ -106,7 +108,7 @@ class OpSpec:
 
     @property
     def schema(self) -> str:
-        """torch's own schema text; for a function on sizes, its name."""
+        """Torch's own schema text; for a function on sizes, its name."""
         return str(getattr(self.target, "_schema", self.name))
 
 
