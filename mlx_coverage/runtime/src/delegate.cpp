@@ -1,0 +1,358 @@
+#include "delegate.h"
+
+#include <atomic>
+#include <mutex>
+#include <string_view>
+
+#include "failure.h"
+#include "functions.h"
+#include "process.h"
+#include "tensors.h"
+
+namespace mlx_coverage {
+
+namespace {
+
+using executorch::runtime::BackendInitContext;
+using executorch::runtime::EValue;
+using executorch::runtime::FreeableBuffer;
+using executorch::runtime::Span;
+
+// Identifies a thread for as long as it lives; unlike its id, never used again for another.
+struct ThreadToken {
+  uint64_t number;
+  std::shared_ptr<void> alive;
+};
+
+const ThreadToken& this_thread_token() {
+  static std::atomic<uint64_t> next{0};
+  static thread_local const ThreadToken token{next++, std::make_shared<char>()};
+  return token;
+}
+
+FreeableBuffer find_data(BackendInitContext& context, const std::string& key, size_t bytes) {
+  const auto* map = context.get_named_data_map();
+  if (map == nullptr) {
+    fail(Error::InvalidExternalData, "[", key, "] expected named data, the program has none.");
+  }
+  auto found = map->get_data(key);
+  if (!found.ok()) {
+    fail(found.error(), "[", key, "] is not in the program's named data.");
+  }
+  if (found->size() != bytes) {
+    fail(Error::InvalidExternalData, "[", key, "] expected ", bytes, " bytes of named data, came ",
+         found->size(), ".");
+  }
+  return std::move(found.get());
+}
+
+mx::Shape to_shape(const TensorType& type) {
+  return mx::Shape(type.dims.begin(), type.dims.end());
+}
+
+// MLX trusts sizes: a product that wraps, or memory that is not there, would end the process.
+void check_size(const Function& function, const mx::array& array, uint64_t most) {
+  uint64_t bytes = array.itemsize();
+  for (const auto size : array.shape()) {
+    if (size < 0) {
+      fail(Error::InvalidProgram, "[", function.name, "] came to the shape ", array.shape(), ".");
+    }
+    if (size == 0) {
+      return;
+    }
+    if (bytes > most / static_cast<uint64_t>(size)) {
+      fail(Error::MemoryAllocationFailed, "[", function.name, "] came to the shape ",
+           array.shape(), " of ", array.dtype(), ", above the limit of ", most, " bytes.");
+    }
+    bytes *= static_cast<uint64_t>(size);
+  }
+}
+
+void store(Frame& frame, const Step& step, Number number) {
+  frame.numbers[step.results[0]] = number;
+}
+
+void store(Frame& frame, const Step& step, std::vector<mx::array> arrays) {
+  if (arrays.size() != step.results.size()) {
+    fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
+         " results, came ", arrays.size(), ".");
+  }
+  const uint64_t most = Process::get().max_array_bytes();
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    check_size(*step.function, arrays[i], most);
+    frame.arrays[step.results[i]] = std::move(arrays[i]);
+  }
+}
+
+void store(Frame& frame, const Step& step, mx::array array) {
+  if (step.results.size() != 1) {
+    fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
+         " results, came 1.");
+  }
+  check_size(*step.function, array, Process::get().max_array_bytes());
+  frame.arrays[step.results[0]] = std::move(array);
+}
+
+Number read_number(const EValue& value, Kind kind, size_t index) {
+  if (kind == Kind::integer && value.isInt()) {
+    return Number::of(value.toInt());
+  }
+  if (kind == Kind::real && value.isDouble()) {
+    return Number::of(value.toDouble());
+  }
+  if (kind == Kind::boolean && value.isBool()) {
+    return Number::of(int64_t{value.toBool()});
+  }
+  constexpr const char* names[] = {"a tensor", "an int", "a float", "a bool"};
+  fail(Error::InvalidArgument, "[input ", index, "] expected ", names[static_cast<int>(kind)],
+       ", came ExecuTorch tag ", static_cast<int>(value.tag), ".");
+}
+
+EValue make_value(Number number, Kind kind) {
+  switch (kind) {
+    case Kind::real:
+      return EValue(number.as_real());
+    case Kind::boolean:
+      return EValue(number.as_real() != 0);
+    default:
+      return EValue(number.is_real ? static_cast<int64_t>(number.real) : number.integer);
+  }
+}
+
+// Memory that is nobody else's: state outlives the caller's tensors and the mapped weights.
+mx::array detach(const mx::array& array, mx::Stream s) {
+  if (owns_memory(array)) {
+    return array;
+  }
+  auto whole = mx::contiguous(array, /* allow_col_major= */ false, s);
+  whole.eval();
+  return owns_memory(whole) ? whole
+                            : own_memory(whole.data<char>(), whole.shape(), whole.dtype());
+}
+
+} // namespace
+
+Delegate::Delegate(BackendInitContext& context, const void* payload, size_t size)
+    : program_(read_program(static_cast<const uint8_t*>(payload), size)) {
+  Process& process = Process::get();
+  process.stream(); // from here on the device is settled
+  std::lock_guard lock(process.work);
+  for (const auto& scalar : program_.scalars) {
+    scalars_.push_back(make_scalar(scalar));
+  }
+  load_constants(context);
+  load_states(context);
+}
+
+void Delegate::load_constants(BackendInitContext& context) {
+  for (const auto& constant : program_.constants) {
+    const mx::Dtype dtype = to_mlx_dtype(constant.type.dtype);
+    const size_t bytes = constant.type.bytes();
+    if (bytes == 0) {
+      constants_.push_back(own_memory(nullptr, to_shape(constant.type), dtype));
+      continue;
+    }
+    FreeableBuffer data = find_data(context, constant.key, bytes);
+    constants_.push_back(wrap_memory(data.data(), to_shape(constant.type), dtype));
+    if (!owns_memory(constants_.back())) {
+      memory_.push_back(std::move(data));
+    }
+  }
+}
+
+void Delegate::load_states(BackendInitContext& context) {
+  for (const auto& state : program_.states) {
+    const mx::Dtype dtype = to_mlx_dtype(state.type.dtype);
+    const size_t bytes = state.type.bytes();
+    if (!state.key || bytes == 0) {
+      states_.push_back(own_memory(nullptr, to_shape(state.type), dtype));
+      continue;
+    }
+    const FreeableBuffer data = find_data(context, *state.key, bytes);
+    states_.push_back(own_memory(data.data(), to_shape(state.type), dtype));
+  }
+}
+
+void Delegate::execute(Span<EValue*> arguments) {
+  Process& process = Process::get();
+  const size_t expected = program_.inputs.size() + program_.outputs.size();
+  if (arguments.size() != expected) {
+    fail(Error::InvalidArgument, "[execute] expected ", expected, " arguments, came ",
+         arguments.size(), ".");
+  }
+  std::lock_guard lock(process.work);
+  if (is_poisoned_) {
+    fail(Error::InvalidState,
+         "[execute] an earlier call failed while its state was being updated: load again.");
+  }
+  const mx::Stream s = process.stream();
+
+  Arrays tensors;
+  std::vector<Number> numbers;
+  for (size_t i = 0; i < program_.inputs.size(); ++i) {
+    const Input& input = program_.inputs[i];
+    const EValue& value = *arguments[i];
+    if (input.kind != Kind::tensor) {
+      numbers.push_back(read_number(value, input.kind, i));
+    } else if (value.isTensor()) {
+      tensors.push_back(read_tensor(value.toTensor(), input.type, i, s));
+    } else {
+      fail(Error::InvalidArgument, "[input ", i, "] expected a tensor, came ExecuTorch tag ",
+           static_cast<int>(value.tag), ".");
+    }
+  }
+
+  const bool compiles = process.compiles() && program_.is_pure();
+  Results results = compiles ? run_compiled(tensors) : run_directly(tensors, numbers);
+  check_updates(results.updates);
+
+  const auto outputs = arguments.begin() + program_.inputs.size();
+  Arrays arranged;
+  for (size_t i = 0, tensor = 0; i < program_.outputs.size(); ++i) {
+    if (program_.outputs[i].kind != Kind::tensor) {
+      continue;
+    }
+    if (!outputs[i]->isTensor()) {
+      fail(Error::InvalidArgument, "[output ", i, "] expected a tensor to write to.");
+    }
+    const mx::array& output = results.outputs[tensor++];
+    if (output.dtype() != to_mlx_dtype(program_.outputs[i].dtype)) {
+      fail(Error::InvalidProgram, "[output ", i, "] expected ",
+           to_mlx_dtype(program_.outputs[i].dtype), ", came ", output.dtype(), ".");
+    }
+    arranged.push_back(arrange_output(output, outputs[i]->toTensor(), i, s));
+  }
+  std::vector<mx::Shape> shapes;
+  for (const auto& output : results.outputs) {
+    shapes.push_back(output.shape());
+  }
+  // From here on the graph alone holds the inputs, so that MLX may reuse their buffers.
+  results.outputs.clear();
+  tensors.clear();
+  evaluate(results, arranged);
+
+  for (size_t i = 0, tensor = 0, number = 0; i < program_.outputs.size(); ++i) {
+    const Kind kind = program_.outputs[i].kind;
+    if (kind != Kind::tensor) {
+      *outputs[i] = make_value(results.numbers[number++], kind);
+      continue;
+    }
+    write_tensor(outputs[i]->toTensor(), arranged[tensor], shapes[tensor], i);
+    ++tensor;
+  }
+  ++process.counters.calls;
+}
+
+void Delegate::evaluate(Results& results, const Arrays& arranged) {
+  Arrays wanted = arranged;
+  wanted.insert(wanted.end(), results.updates.begin(), results.updates.end());
+  // An updated state gives up its buffer to its new value: from here on there is no way back.
+  is_poisoned_ = !results.updates.empty();
+  for (const auto& update : program_.updates) {
+    states_[update.state] = mx::array(0);
+  }
+  mx::eval(std::move(wanted));
+  for (size_t i = 0; i < program_.updates.size(); ++i) {
+    states_[program_.updates[i].state] = detach(results.updates[i], Process::get().stream());
+  }
+  is_poisoned_ = false;
+}
+
+void Delegate::check_updates(const Arrays& updates) const {
+  for (size_t i = 0; i < updates.size(); ++i) {
+    const TensorType& type = program_.states[program_.updates[i].state].type;
+    if (updates[i].shape() != to_shape(type) || updates[i].dtype() != to_mlx_dtype(type.dtype)) {
+      fail(Error::InvalidProgram, "[state ", program_.updates[i].state, "] expected ",
+           to_shape(type), " ", to_mlx_dtype(type.dtype), ", came ", updates[i].shape(), " ",
+           updates[i].dtype(), ".");
+    }
+  }
+}
+
+Frame Delegate::make_frame() const {
+  Frame frame{{}, {}, scalars_, Process::get().stream()};
+  frame.arrays.resize(program_.array_slots);
+  frame.numbers.resize(program_.number_slots);
+  for (size_t i = 0; i < constants_.size(); ++i) {
+    frame.arrays[program_.constants[i].slot] = constants_[i];
+  }
+  return frame;
+}
+
+Delegate::Results Delegate::run(Frame& frame) const {
+  for (const auto& step : program_.steps) {
+    const Call call(step, frame);
+    std::visit([&](auto function) { store(frame, step, function(call)); }, step.function->run);
+    for (const uint32_t slot : step.released) {
+      frame.arrays[slot].reset();
+    }
+  }
+  Results results;
+  for (const auto& output : program_.outputs) {
+    if (output.kind == Kind::tensor) {
+      results.outputs.push_back(*frame.arrays[output.slot]);
+    } else {
+      results.numbers.push_back(frame.numbers[output.slot]);
+    }
+  }
+  for (const auto& update : program_.updates) {
+    results.updates.push_back(*frame.arrays[update.slot]);
+  }
+  return results;
+}
+
+Delegate::Results Delegate::run_directly(
+    const Arrays& tensors, const std::vector<Number>& numbers) const {
+  Frame frame = make_frame();
+  size_t tensor = 0;
+  size_t number = 0;
+  for (const auto& input : program_.inputs) {
+    if (input.kind == Kind::tensor) {
+      frame.arrays[input.slot] = tensors[tensor++];
+    } else {
+      frame.numbers[input.slot] = numbers[number++];
+    }
+  }
+  for (size_t i = 0; i < states_.size(); ++i) {
+    frame.arrays[program_.states[i].slot] = states_[i];
+  }
+  return run(frame);
+}
+
+Delegate::Results Delegate::run_compiled(const Arrays& tensors) {
+  Arrays inputs = tensors;
+  inputs.insert(inputs.end(), states_.begin(), states_.end());
+  Results results;
+  results.outputs = compile_for_this_thread()(inputs);
+  const auto first_update = results.outputs.end() - program_.updates.size();
+  results.updates.assign(first_update, results.outputs.end());
+  results.outputs.erase(first_update, results.outputs.end());
+  return results;
+}
+
+const Delegate::Compiled& Delegate::compile_for_this_thread() {
+  const ThreadToken& token = this_thread_token();
+  if (const auto found = compiled_.find(token.number); found != compiled_.end()) {
+    return found->second.function;
+  }
+  std::erase_if(compiled_, [](const auto& entry) { return entry.second.alive.expired(); });
+  const Compiled program = [this](const Arrays& inputs) {
+    ++Process::get().counters.compiled_programs;
+    Frame frame = make_frame();
+    size_t next = 0;
+    for (const auto& input : program_.inputs) {
+      frame.arrays[input.slot] = inputs[next++];
+    }
+    for (const auto& state : program_.states) {
+      frame.arrays[state.slot] = inputs[next++];
+    }
+    Results results = run(frame);
+    Arrays all = std::move(results.outputs);
+    all.insert(all.end(), results.updates.begin(), results.updates.end());
+    return all;
+  };
+  const auto entry = compiled_.emplace(token.number, PerThread{token.alive, mx::compile(program)});
+  return entry.first->second.function;
+}
+
+} // namespace mlx_coverage

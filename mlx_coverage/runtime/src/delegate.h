@@ -1,0 +1,65 @@
+// One loaded program: its constants, its state between calls, and how it runs.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <executorch/runtime/backend/interface.h>
+#include <mlx/mlx.h>
+
+#include "arguments.h"
+#include "payload.h"
+
+namespace mlx_coverage {
+
+class Delegate {
+ public:
+  // Reads the payload and binds constants and initial states; throws Failure.
+  Delegate(executorch::runtime::BackendInitContext& context, const void* payload, size_t size);
+
+  // Runs once. After an exception the state is what it was before the call, or the delegate
+  // refuses every further call.
+  void execute(executorch::runtime::Span<executorch::runtime::EValue*> arguments);
+
+ private:
+  using Arrays = std::vector<mx::array>;
+  using Compiled = std::function<Arrays(const Arrays&)>;
+
+  struct Results {
+    Arrays outputs; // one for each tensor output, in order
+    Arrays updates; // one for each update, in order
+    std::vector<Number> numbers; // one for each number output, in order
+  };
+
+  void load_constants(executorch::runtime::BackendInitContext& context);
+  void load_states(executorch::runtime::BackendInitContext& context);
+
+  Frame make_frame() const;
+  Results run(Frame& frame) const;
+  Results run_directly(const Arrays& tensors, const std::vector<Number>& numbers) const;
+  Results run_compiled(const Arrays& tensors);
+  const Compiled& compile_for_this_thread();
+
+  void evaluate(Results& results, const Arrays& arranged);
+  void check_updates(const Arrays& updates) const;
+
+  Program program_;
+  std::vector<executorch::runtime::FreeableBuffer> memory_; // what constants_ may point into
+  Arrays constants_;
+  Arrays scalars_;
+  Arrays states_;
+  bool is_poisoned_ = false;
+
+  // MLX keeps what it compiled per thread, keyed by the address of the function, and forgets it
+  // where the function was made: so one function for each thread, made and used on that thread.
+  struct PerThread {
+    std::weak_ptr<void> alive;
+    Compiled function;
+  };
+  std::map<uint64_t, PerThread> compiled_;
+};
+
+} // namespace mlx_coverage

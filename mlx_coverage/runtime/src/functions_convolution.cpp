@@ -1,0 +1,178 @@
+// Convolutions.
+#include "functions.h"
+
+namespace mlx_coverage {
+
+namespace {
+
+std::pair<int, int> to_pair(const std::array<int, 2>& values) {
+  return {values[0], values[1]};
+}
+
+std::tuple<int, int, int> to_triple(const std::array<int, 3>& values) {
+  return {values[0], values[1], values[2]};
+}
+
+int at_least(const Call& c, size_t i, int least) {
+  return c.spatial<1>(i, least)[0];
+}
+
+mx::array conv1d(const Call& c) {
+  return mx::conv1d(
+      c.array(0),
+      c.array(1),
+      at_least(c, 2, 1),
+      at_least(c, 3, 0),
+      at_least(c, 4, 1),
+      at_least(c, 5, 1),
+      c.stream());
+}
+
+mx::array conv2d(const Call& c) {
+  return mx::conv2d(
+      c.array(0),
+      c.array(1),
+      to_pair(c.spatial<2>(2, 1)),
+      to_pair(c.spatial<2>(3, 0)),
+      to_pair(c.spatial<2>(4, 1)),
+      at_least(c, 5, 1),
+      c.stream());
+}
+
+mx::array conv3d(const Call& c) {
+  return mx::conv3d(
+      c.array(0),
+      c.array(1),
+      to_triple(c.spatial<3>(2, 1)),
+      to_triple(c.spatial<3>(3, 0)),
+      to_triple(c.spatial<3>(4, 1)),
+      at_least(c, 5, 1),
+      c.stream());
+}
+
+mx::array conv_transpose1d(const Call& c) {
+  return mx::conv_transpose1d(
+      c.array(0),
+      c.array(1),
+      at_least(c, 2, 1),
+      at_least(c, 3, 0),
+      at_least(c, 4, 1),
+      at_least(c, 5, 0),
+      at_least(c, 6, 1),
+      c.stream());
+}
+
+mx::array conv_transpose2d(const Call& c) {
+  return mx::conv_transpose2d(
+      c.array(0),
+      c.array(1),
+      to_pair(c.spatial<2>(2, 1)),
+      to_pair(c.spatial<2>(3, 0)),
+      to_pair(c.spatial<2>(4, 1)),
+      to_pair(c.spatial<2>(5, 0)),
+      at_least(c, 6, 1),
+      c.stream());
+}
+
+mx::array conv_transpose3d(const Call& c) {
+  return mx::conv_transpose3d(
+      c.array(0),
+      c.array(1),
+      to_triple(c.spatial<3>(2, 1)),
+      to_triple(c.spatial<3>(3, 0)),
+      to_triple(c.spatial<3>(4, 1)),
+      to_triple(c.spatial<3>(5, 0)),
+      at_least(c, 6, 1),
+      c.stream());
+}
+
+std::vector<int> positive(const Call& c, size_t i) {
+  auto values = c.one_or_more(i);
+  for (const int value : values) {
+    if (value < 1) {
+      c.refuse(i, "ints from 1 up");
+    }
+  }
+  return values;
+}
+
+mx::array conv_general(const Call& c) {
+  std::vector<int> low;
+  std::vector<int> high;
+  if (c.is_list(3) && !c.items(3).empty() && c.items(3)[0].tag == Tag::list) {
+    const auto sides = c.integer_lists(3);
+    if (sides.size() != 2) {
+      c.refuse(3, "an int, a list of ints, or two lists of ints");
+    }
+    low = sides[0];
+    high = sides[1];
+  } else {
+    low = high = c.one_or_more(3);
+  }
+  return mx::conv_general(
+      c.array(0),
+      c.array(1),
+      positive(c, 2),
+      low,
+      high,
+      positive(c, 4),
+      positive(c, 5),
+      at_least(c, 6, 1),
+      c.flag(7),
+      c.stream());
+}
+
+// numpy.convolve: the longer input slides under the reversed shorter one.
+mx::array convolve(const Call& c) {
+  auto input = c.array(0);
+  auto filter = c.array(1);
+  if (input.ndim() != 1 || filter.ndim() != 1 || input.size() == 0 || filter.size() == 0) {
+    c.refuse("expected two 1-d arrays that are not empty.");
+  }
+  if (input.size() < filter.size()) {
+    std::swap(input, filter);
+  }
+  const std::string& mode = c.text(2);
+  const int size = filter.shape(0);
+  int low = 0;
+  int high = 0;
+  if (mode == "full") {
+    low = high = size - 1;
+  } else if (mode == "same") {
+    low = size / 2;
+    high = (size - 1) / 2;
+  } else if (mode != "valid") {
+    c.refuse("expected mode full, same or valid, came '" + mode + "'.");
+  }
+  const auto s = c.stream();
+  return mx::flatten(
+      mx::conv_general(
+          mx::reshape(input, {1, -1, 1}, s),
+          mx::reshape(filter, {1, -1, 1}, s),
+          {1},
+          {low},
+          {high},
+          {1},
+          {1},
+          1,
+          /* flip= */ true,
+          s),
+      s);
+}
+
+} // namespace
+
+Rows convolution_functions() {
+  return {
+      {"conv1d", 6, conv1d},
+      {"conv2d", 6, conv2d},
+      {"conv3d", 6, conv3d},
+      {"conv_general", 8, conv_general},
+      {"conv_transpose1d", 7, conv_transpose1d},
+      {"conv_transpose2d", 7, conv_transpose2d},
+      {"conv_transpose3d", 7, conv_transpose3d},
+      {"convolve", 3, convolve},
+  };
+}
+
+} // namespace mlx_coverage

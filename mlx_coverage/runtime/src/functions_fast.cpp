@@ -1,0 +1,88 @@
+// Fused functions: the device picks its kernel when the graph is built.
+#include "functions.h"
+
+namespace mlx_coverage {
+
+namespace {
+
+mx::array rms_norm(const Call& c) {
+  const auto eps = static_cast<float>(c.real(2));
+  return mx::fast::rms_norm(c.array(0), c.maybe_array(1), eps, c.stream());
+}
+
+mx::array layer_norm(const Call& c) {
+  const auto eps = static_cast<float>(c.real(3));
+  return mx::fast::layer_norm(c.array(0), c.maybe_array(1), c.maybe_array(2), eps, c.stream());
+}
+
+mx::array rope(const Call& c) {
+  const auto x = c.array(0);
+  const int dims = c.integer(1);
+  if (dims < 2 || dims % 2 != 0 || x.ndim() == 0 || dims > x.shape(-1)) {
+    c.refuse(1, "an even int from 2 to the size of the last dimension");
+  }
+  return mx::fast::rope(
+      x,
+      dims,
+      c.flag(2),
+      c.maybe_real(3),
+      static_cast<float>(c.real(4)),
+      c.array(5),
+      c.maybe_array(6),
+      c.stream());
+}
+
+mx::array attention(const Call& c) {
+  const auto scale = static_cast<float>(c.real(3));
+  std::string mode;
+  std::optional<mx::array> mask;
+  if (c.is_text(4)) {
+    mode = c.text(4);
+    if (mode != "causal") {
+      c.refuse("expected mask None, 'causal' or an array, came '" + mode + "'.");
+    }
+  } else {
+    mask = c.maybe_array(4);
+  }
+  return mx::fast::scaled_dot_product_attention(
+      c.array(0),
+      c.array(1),
+      c.array(2),
+      scale,
+      mode,
+      mask,
+      c.maybe_array(5),
+      c.flag(6),
+      c.stream());
+}
+
+mx::array cross_entropy(const Call& c) {
+  return mx::fast::cross_entropy(c.array(0), c.array(1), c.stream());
+}
+
+Arrays gated_delta_update(const Call& c) {
+  return mx::fast::gated_delta_update(
+      c.array(0),
+      c.array(1),
+      c.array(2),
+      c.array(3),
+      c.array(4),
+      c.maybe_array(5),
+      c.maybe_array(6),
+      c.stream());
+}
+
+} // namespace
+
+Rows fast_functions() {
+  return {
+      {"fast.cross_entropy", 2, cross_entropy},
+      {"fast.gated_delta_update", 7, gated_delta_update},
+      {"fast.layer_norm", 4, layer_norm},
+      {"fast.rms_norm", 3, rms_norm},
+      {"fast.rope", 7, rope},
+      {"fast.scaled_dot_product_attention", 7, attention},
+  };
+}
+
+} // namespace mlx_coverage

@@ -1,0 +1,186 @@
+// Matrix products, plain, gathered and quantized.
+#include "functions.h"
+
+#include "bounds.h"
+
+namespace mlx_coverage {
+
+namespace {
+
+using Product = mx::array (*)(const mx::array&, const mx::array&, mx::StreamOrDevice);
+
+template <Product function>
+mx::array product(const Call& c) {
+  return function(c.array(0), c.array(1), c.stream());
+}
+
+mx::array addmm(const Call& c) {
+  const auto alpha = static_cast<float>(c.real(3));
+  const auto beta = static_cast<float>(c.real(4));
+  return mx::addmm(c.array(0), c.array(1), c.array(2), alpha, beta, c.stream());
+}
+
+mx::array block_masked_mm(const Call& c) {
+  return mx::block_masked_mm(
+      c.array(0),
+      c.array(1),
+      c.integer(2),
+      c.maybe_array(3),
+      c.maybe_array(4),
+      c.maybe_array(5),
+      c.stream());
+}
+
+// Optional indices of the matrices in the batch dimensions of `operand`.
+std::optional<mx::array> batch_indices(const Call& c, size_t i, const mx::array& operand) {
+  if (c.is_none(i)) {
+    return std::nullopt;
+  }
+  size_t matrices = 1;
+  for (int axis = 0; axis < static_cast<int>(operand.ndim()) - 2; ++axis) {
+    matrices *= operand.shape(axis);
+  }
+  return bound_indices(c, c.array(i), static_cast<int>(matrices));
+}
+
+mx::array gather_mm(const Call& c) {
+  const auto a = c.array(0);
+  const auto b = c.array(1);
+  return mx::gather_mm(
+      a, b, batch_indices(c, 2, a), batch_indices(c, 3, b), c.flag(4), c.stream());
+}
+
+mx::array gather_qmm(const Call& c) {
+  const auto x = c.array(0);
+  const auto w = c.array(1);
+  return mx::gather_qmm(
+      x,
+      w,
+      c.array(2),
+      c.maybe_array(3),
+      batch_indices(c, 4, x),
+      batch_indices(c, 5, w),
+      c.flag(6),
+      c.maybe_integer(7),
+      c.maybe_integer(8),
+      c.text(9),
+      c.maybe_array(10),
+      c.flag(11),
+      c.stream());
+}
+
+mx::array gather_qqmm(const Call& c) {
+  const auto x = c.array(0);
+  const auto w = c.array(1);
+  return mx::gather_qqmm(
+      x,
+      w,
+      c.maybe_array(2),
+      batch_indices(c, 3, x),
+      batch_indices(c, 4, w),
+      c.maybe_integer(5),
+      c.maybe_integer(6),
+      c.text(7),
+      c.maybe_array(8),
+      c.maybe_array(9),
+      c.flag(10),
+      c.stream());
+}
+
+mx::array quantized_matmul(const Call& c) {
+  return mx::quantized_matmul(
+      c.array(0),
+      c.array(1),
+      c.array(2),
+      c.maybe_array(3),
+      c.flag(4),
+      c.maybe_integer(5),
+      c.maybe_integer(6),
+      c.text(7),
+      c.stream());
+}
+
+Arrays quantize(const Call& c) {
+  return mx::quantize(
+      c.array(0),
+      c.maybe_integer(1),
+      c.maybe_integer(2),
+      c.text(3),
+      c.maybe_array(4),
+      c.stream());
+}
+
+mx::array dequantize(const Call& c) {
+  return mx::dequantize(
+      c.array(0),
+      c.array(1),
+      c.maybe_array(2),
+      c.maybe_integer(3),
+      c.maybe_integer(4),
+      c.text(5),
+      c.maybe_array(6),
+      c.maybe_dtype(7),
+      c.stream());
+}
+
+mx::array qqmm(const Call& c) {
+  return mx::qqmm(
+      c.array(0),
+      c.array(1),
+      c.maybe_array(2),
+      c.maybe_integer(3),
+      c.maybe_integer(4),
+      c.text(5),
+      c.maybe_array(6),
+      c.maybe_array(7),
+      c.stream());
+}
+
+mx::array tensordot(const Call& c) {
+  if (!c.is_list(2)) {
+    return mx::tensordot(c.array(0), c.array(1), c.size(2), c.stream());
+  }
+  const auto axes = c.integer_lists(2);
+  if (axes.size() != 2) {
+    c.refuse(2, "an int or two lists of ints");
+  }
+  return mx::tensordot(c.array(0), c.array(1), axes[0], axes[1], c.stream());
+}
+
+mx::array trace(const Call& c) {
+  const auto a = c.array(0);
+  if (c.is_none(4)) {
+    return mx::trace(a, c.integer(1), c.integer(2), c.integer(3), c.stream());
+  }
+  return mx::trace(a, c.integer(1), c.integer(2), c.integer(3), c.dtype(4), c.stream());
+}
+
+} // namespace
+
+Rows matrix_functions() {
+  return {
+      {"addmm", 5, addmm},
+      {"block_masked_mm", 6, block_masked_mm},
+      {"dequantize", 8, dequantize},
+      {"einsum", 2, [](const Call& c) { return mx::einsum(c.text(0), c.arrays(1), c.stream()); }},
+      {"from_fp8", 2, [](const Call& c) { return mx::from_fp8(c.array(0), c.dtype(1), c.stream()); }},
+      {"gather_mm", 5, gather_mm},
+      {"gather_qmm", 12, gather_qmm},
+      {"gather_qqmm", 11, gather_qqmm},
+      {"hadamard_transform", 2, [](const Call& c) { return mx::hadamard_transform(c.array(0), c.maybe_real(1), c.stream()); }},
+      {"inner", 2, product<mx::inner>},
+      {"kron", 2, product<mx::kron>},
+      {"matmul", 2, product<mx::matmul>},
+      {"outer", 2, product<mx::outer>},
+      {"qqmm", 8, qqmm},
+      {"quantize", 5, quantize},
+      {"quantized_matmul", 8, quantized_matmul},
+      {"segmented_mm", 3, [](const Call& c) { return mx::segmented_mm(c.array(0), c.array(1), c.array(2), c.stream()); }},
+      {"tensordot", 3, tensordot},
+      {"to_fp8", 1, [](const Call& c) { return mx::to_fp8(c.array(0), c.stream()); }},
+      {"trace", 5, trace},
+      {"vecdot", 3, [](const Call& c) { return mx::vecdot(c.array(0), c.array(1), c.integer(2), c.stream()); }},
+  };
+}
+
+} // namespace mlx_coverage

@@ -1,0 +1,138 @@
+// Reductions, scans, sorting and searching.
+#include "functions.h"
+
+namespace mlx_coverage {
+
+namespace {
+
+using Reduction =
+    mx::array (*)(const mx::array&, const std::vector<int>&, bool, mx::StreamOrDevice);
+using Moment =
+    mx::array (*)(const mx::array&, const std::vector<int>&, bool, int, mx::StreamOrDevice);
+
+template <Reduction function>
+mx::array reduce(const Call& c) {
+  const auto a = c.array(0);
+  return function(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
+}
+
+template <Moment function>
+mx::array reduce_moment(const Call& c) {
+  const auto a = c.array(0);
+  return function(a, c.axes(1, a.ndim()), c.flag(2), c.integer(3), c.stream());
+}
+
+Arrays minmax(const Call& c) {
+  const auto a = c.array(0);
+  auto [low, high] = mx::minmax(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
+  return {low, high};
+}
+
+using Whole = mx::array (*)(const mx::array&, bool, mx::StreamOrDevice);
+using Along = mx::array (*)(const mx::array&, int, bool, mx::StreamOrDevice);
+
+template <Whole whole, Along along>
+mx::array find_extreme(const Call& c) {
+  const auto a = c.array(0);
+  return c.is_none(1) ? whole(a, c.flag(2), c.stream())
+                      : along(a, c.integer(1), c.flag(2), c.stream());
+}
+
+using Scan = mx::array (*)(const mx::array&, int, bool, bool, mx::StreamOrDevice);
+using TypedScan = mx::array (*)(
+    const mx::array&, int, bool, bool, std::optional<mx::Dtype>, mx::StreamOrDevice);
+
+// The array and the axis to scan: without an axis, the flattened array.
+std::pair<mx::array, int> scanned(const Call& c) {
+  const auto a = c.array(0);
+  if (c.is_none(1)) {
+    return {mx::reshape(a, {-1}, c.stream()), 0};
+  }
+  return {a, c.integer(1)};
+}
+
+template <Scan function>
+mx::array scan(const Call& c) {
+  const auto [a, axis] = scanned(c);
+  return function(a, axis, c.flag(2), c.flag(3), c.stream());
+}
+
+template <TypedScan function>
+mx::array typed_scan(const Call& c) {
+  const auto [a, axis] = scanned(c);
+  return function(a, axis, c.flag(2), c.flag(3), c.maybe_dtype(4), c.stream());
+}
+
+using SortWhole = mx::array (*)(const mx::array&, mx::StreamOrDevice);
+using SortAlong = mx::array (*)(const mx::array&, int, mx::StreamOrDevice);
+using SelectAlong = mx::array (*)(const mx::array&, int, int, mx::StreamOrDevice);
+
+template <SortWhole whole, SortAlong along>
+mx::array sort(const Call& c) {
+  const auto a = c.array(0);
+  return c.is_none(1) ? whole(a, c.stream()) : along(a, c.integer(1), c.stream());
+}
+
+template <SortAlong whole, SelectAlong along>
+mx::array select(const Call& c) {
+  const auto a = c.array(0);
+  return c.is_none(2) ? whole(a, c.integer(1), c.stream())
+                      : along(a, c.integer(1), c.integer(2), c.stream());
+}
+
+mx::array softmax(const Call& c) {
+  const auto a = c.array(0);
+  return mx::softmax(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
+}
+
+mx::array searchsorted(const Call& c) {
+  return mx::searchsorted(c.array(0), c.array(1), c.text(2), c.stream());
+}
+
+Arrays unique(const Call& c) {
+  const auto a = c.array(0);
+  std::optional<mx::array> fill;
+  if (!c.is_none(5)) {
+    fill = c.array(5, a.dtype());
+  }
+  return mx::unique(a, c.size(1), c.flag(2), c.flag(3), c.flag(4), fill, c.stream());
+}
+
+} // namespace
+
+Rows reduction_functions() {
+  return {
+      {"all", 3, reduce<mx::all>},
+      {"any", 3, reduce<mx::any>},
+      {"count_nonzero", 3, reduce<mx::count_nonzero>},
+      {"logsumexp", 3, reduce<mx::logsumexp>},
+      {"max", 3, reduce<mx::max>},
+      {"mean", 3, reduce<mx::mean>},
+      {"median", 3, reduce<mx::median>},
+      {"min", 3, reduce<mx::min>},
+      {"prod", 3, reduce<mx::prod>},
+      {"sum", 3, reduce<mx::sum>},
+      {"std", 4, reduce_moment<mx::std>},
+      {"var", 4, reduce_moment<mx::var>},
+      {"minmax", 3, minmax},
+      {"argmax", 3, find_extreme<mx::argmax, mx::argmax>},
+      {"argmin", 3, find_extreme<mx::argmin, mx::argmin>},
+      {"cummax", 4, scan<mx::cummax>},
+      {"cummin", 4, scan<mx::cummin>},
+      {"logcumsumexp", 4, scan<mx::logcumsumexp>},
+      {"cumprod", 5, typed_scan<mx::cumprod>},
+      {"cumulative_prod", 5, typed_scan<mx::cumprod>},
+      {"cumsum", 5, typed_scan<mx::cumsum>},
+      {"cumulative_sum", 5, typed_scan<mx::cumsum>},
+      {"argsort", 2, sort<mx::argsort, mx::argsort>},
+      {"sort", 2, sort<mx::sort, mx::sort>},
+      {"argpartition", 3, select<mx::argpartition, mx::argpartition>},
+      {"partition", 3, select<mx::partition, mx::partition>},
+      {"topk", 3, select<mx::topk, mx::topk>},
+      {"searchsorted", 3, searchsorted},
+      {"softmax", 3, softmax},
+      {"unique", 6, unique},
+  };
+}
+
+} // namespace mlx_coverage

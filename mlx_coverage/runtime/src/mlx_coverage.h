@@ -1,0 +1,55 @@
+/* The public C interface of the MLX Coverage backend for ExecuTorch.
+ *
+ * A host links this library with libexecutorch and libmlx, calls mlx_coverage_register() once,
+ * and from then on any program delegated to "MLXCoverageBackend" loads and runs.
+ *
+ * Thread safety: every function may be called from any thread. Delegates may be loaded and run
+ * from several threads at once; their MLX work is serialized by one process-wide lock. As with
+ * any ExecuTorch method, one loaded method must not be run by two threads at the same time.
+ */
+#ifndef MLX_COVERAGE_H
+#define MLX_COVERAGE_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define MLX_COVERAGE_API __declspec(dllexport)
+#else
+#define MLX_COVERAGE_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Registers the backend; calling it again does nothing. Returns 0, or an ExecuTorch error code
+ * after which mlx_coverage_last_error() says why. Refuses an MLX other than the one built for. */
+MLX_COVERAGE_API int32_t mlx_coverage_register(void);
+
+/* The last failure on this thread, one sentence; empty when there was none. */
+MLX_COVERAGE_API const char* mlx_coverage_last_error(void);
+
+/* Options: "device" (auto, cpu, gpu; only before the first program is loaded), "compile" (auto,
+ * 0, 1; whether programs run under mx::compile), "zero_copy" (0, 1) and "max_array_bytes" (no
+ * array of a program may be larger). Returns 0 or an ExecuTorch error code. */
+MLX_COVERAGE_API int32_t mlx_coverage_set_option(const char* name, const char* value);
+
+/* "cpu" or "gpu": where programs run. */
+MLX_COVERAGE_API const char* mlx_coverage_device(void);
+
+/* The MLX version compiled against, and the one loaded. */
+MLX_COVERAGE_API const char* mlx_coverage_mlx_version_built(void);
+MLX_COVERAGE_API const char* mlx_coverage_mlx_version_loaded(void);
+
+/* The function table, one "name number-of-arguments" per line. */
+MLX_COVERAGE_API const char* mlx_coverage_functions(void);
+
+/* Counts since the process started: "calls", "zero_copied_inputs", "copied_inputs" or
+ * "compiled_programs" (traces made by mx::compile). An unknown name gives -1. */
+MLX_COVERAGE_API int64_t mlx_coverage_counter(const char* name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MLX_COVERAGE_H */
