@@ -1,0 +1,20 @@
+"""Hypothesis profiles: `pytest --hypothesis-profile=ci`, or `HYPOTHESIS_PROFILE=ci`."""
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+# Conformance refuses what torch refuses and counts the rest itself, with a floor.
+SUPPRESSED = (HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large)
+COMMON = settings(
+    deadline=None,
+    database=None,
+    suppress_health_check=SUPPRESSED,
+    report_multiple_bugs=False,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+)
+
+settings.register_profile("dev", COMMON, max_examples=20)
+settings.register_profile("ci", COMMON, max_examples=70, derandomize=True)
+settings.register_profile("nightly", COMMON, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

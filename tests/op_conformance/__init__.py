@@ -1,0 +1,1 @@
+"""Conformance of every registry entry with eager torch, generated from the registry."""

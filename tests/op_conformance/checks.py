@@ -1,0 +1,103 @@
+"""The checks themselves, without pytest: one call in, `ConformanceError` out."""
+
+import math
+from typing import Any
+
+import torch
+from hypothesis import reject
+from torch.utils._pytree import tree_map_only
+
+from mlx_coverage.registry import default_registry, rules
+from mlx_coverage.registry.evaluate import evaluate
+from mlx_coverage.registry.judge import Unsupported, judge
+from mlx_coverage.registry.spec import OpSpec, Registry
+from tests.op_conformance.arrays import to_mlx, to_torch
+from tests.op_conformance.cases import Case, flatten
+from tests.op_conformance.criterion import MismatchError, compare
+
+# What torch raises for a call that it does not accept.
+REFUSALS = (RuntimeError, NotImplementedError, IndexError, TypeError, ValueError, ZeroDivisionError)
+
+
+class ConformanceError(AssertionError):
+    """A case that fails, with the code that shows it."""
+
+    def __init__(self, case: Case, what: str) -> None:
+        super().__init__(f"{case}: {what}\n\nTo see it, run:\n\n{case.print_snippet()}")
+
+
+def check_inside(case: Case) -> Any:
+    """Check (a): the implementation on MLX arrays against eager torch.
+
+    Returns:
+        torch's result.
+
+    Raises:
+        ConformanceError: outside the domain though drawn inside, or another result than torch's.
+    """
+    expected = run_or_reject(case)
+    require_inside(case, expected)
+    try:
+        actual = run_mlx(case, expected)
+    except Exception as error:
+        raise ConformanceError(
+            case, f"the implementation raises {type(error).__name__}: {error}"
+        ) from error
+    try:
+        compare(case, actual, expected)
+    except MismatchError as mismatch:
+        raise ConformanceError(case, str(mismatch)) from None
+    return expected
+
+
+def run_or_reject(case: Case) -> Any:
+    """Torch's result; a call that torch itself refuses does not count."""
+    try:
+        expected = case.run_torch()
+    except REFUSALS:
+        reject()
+    return expected
+
+
+def require_inside(case: Case, expected: Any) -> None:
+    """The verdict is Supported, unless a rule that generation cannot follow refuses."""
+    call = case.bind(expected)
+    for rule in case.spec.rules:
+        found = list(rule.check(call))
+        if found and isinstance(rule, (rules.Predicate, rules.ResultDtype)):
+            reject()
+        if found:
+            raise ConformanceError(case, f"samples draw what the rules refuse: {found[0].text}")
+
+
+def run_mlx(case: Case, expected: Any) -> Any:
+    """The results of the entry's implementation, as tensors."""
+    arrays = tree_map_only(torch.Tensor, to_mlx, case.arguments)
+    results = evaluate(case.spec, case.bind(expected), arrays)
+    if isinstance(results, (bool, int, float)):
+        return results
+    if isinstance(results, (tuple, list)):
+        return tuple(to_torch(result) for result in results)
+    return to_torch(results)
+
+
+def is_effective(case: Case, expected: Any) -> bool:
+    """Whether a case compares anything: its result has elements."""
+    found = flatten(expected)
+    return not found or any(math.prod(result.shape) for result in found)
+
+
+def verdict_slugs(case: Case, results: Any, registry: Registry | None = None) -> list[str]:
+    """The slugs of the verdict on a case, none when it is supported."""
+    verdict = judge(case.bind(results), registry or default_registry())
+    return [r.slug for r in verdict.reasons] if isinstance(verdict, Unsupported) else []
+
+
+def list_entries(registry: Registry | None = None) -> list[OpSpec]:
+    """All entries, and the patterns as entries whose target is their torch function."""
+    registry = registry or default_registry()
+    patterns = [
+        OpSpec(p.torch_function, p.implementation, p.rules, p.samples, family="patterns")
+        for p in registry.patterns
+    ]
+    return [*registry, *patterns]

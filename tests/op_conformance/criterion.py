@@ -1,0 +1,283 @@
+"""When a result of MLX counts as torch's: docs/adr/0003-numeric-criterion.md says why."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch._prims_common import elementwise_dtypes
+from torch.utils._pytree import tree_map_only
+
+from mlx_coverage.registry.spec import Promotion
+from tests.op_conformance.cases import Case, flatten
+
+# Units in the last place within which results are equal at once, without a reference.
+DIRECT_ULPS = {torch.float32: 16, torch.float16: 1, torch.bfloat16: 1, torch.float64: 64}
+
+# Results below float32's smallest normal number may be flushed to zero: GPUs and MLX's
+# vectorised functions do. float16's subnormals are ordinary float32 numbers to both.
+FLUSHED = {
+    torch.float32: torch.finfo(torch.float32).smallest_normal,
+    torch.bfloat16: torch.finfo(torch.bfloat16).smallest_normal,
+}
+
+# How much farther than torch's own error, and than what half a float32 ulp of the inputs
+# changes, MLX may be from the float64 reference; and ulps of the result on top.
+ERROR_FACTOR = 2.0
+SPREAD_FACTOR = 4.0
+REFERENCE_ULPS = 2.0
+PERTURBATIONS = 4
+
+
+@dataclass
+class MismatchError(Exception):
+    """A result that is not torch's."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return self.what
+
+
+def compare(case: Case, actual: Any, expected: Any) -> None:
+    """Compare the results of a case.
+
+    Args:
+        case: what was run; decides tolerance and gives the float64 reference.
+        actual: MLX's results, as tensors.
+        expected: eager torch's.
+
+    Raises:
+        MismatchError: dtype, shape, NaN or infinity placement, sign of zero or value differs.
+    """
+    ours, theirs = flatten(actual), flatten(expected)
+    if len(ours) != len(theirs):
+        raise MismatchError(f"{len(ours)} results, torch gives {len(theirs)}")
+    if not theirs and (type(actual) is not type(expected) or actual != expected):
+        raise MismatchError(f"{actual!r}, torch gives {expected!r}")
+    reference = Reference(case)
+    for position, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        try:
+            _compare_tensors(case, one, other, lambda i=position: reference.result(i))
+        except MismatchError as mismatch:
+            if len(theirs) > 1:
+                mismatch.what = f"result {position}: {mismatch.what}"
+            raise
+
+
+def _compare_tensors(
+    case: Case, actual: torch.Tensor, expected: torch.Tensor, reference: Callable[[], Any]
+) -> None:
+    if actual.dtype != expected.dtype:
+        raise MismatchError(f"dtype {actual.dtype}, torch gives {expected.dtype}")
+    if actual.shape != expected.shape:
+        raise MismatchError(f"shape {tuple(actual.shape)}, torch gives {tuple(expected.shape)}")
+    if expected.dtype.is_complex:
+        actual, expected = torch.view_as_real(actual), torch.view_as_real(expected.resolve_conj())
+    if not expected.dtype.is_floating_point:
+        _require(actual == expected, actual, expected, "value")
+        return
+    if case.spec.view:
+        same = (actual == expected) & (torch.signbit(actual) == torch.signbit(expected))
+        _require(same | (actual.isnan() & expected.isnan()), actual, expected, "value")
+        return
+    good = is_close(case, actual, expected)
+    signs = (actual != 0) | (expected != 0) | (torch.signbit(actual) == torch.signbit(expected))
+    if bool(good.all() & signs.all()):
+        return
+    if not bool(good.all()):
+        found = reference()
+        if found is None:
+            _require(good, actual, expected, "value")
+        else:
+            exact, spread = found
+            good |= is_no_farther(actual, expected, exact, spread)
+            _require(good, actual, expected, "value", exact)
+    if not bool(signs.all()):
+        signs |= ~has_binding_zeros(case, expected, ~signs)
+        _require(signs, actual, expected, "sign of zero")
+
+
+def is_close(case: Case, actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Where two results agree within the dtype's direct tolerance, NaN with NaN."""
+    dtype = expected.dtype
+    info = torch.finfo(dtype)
+    relative, absolute = DIRECT_ULPS[dtype] * info.eps, FLUSHED.get(dtype, 0.0)
+    if case.spec.tolerance is not None:
+        relative, absolute = case.spec.tolerance.relative, case.spec.tolerance.absolute
+    ours, theirs = saturate(actual, dtype), saturate(expected, dtype)
+    close = (ours - theirs).abs() <= absolute + relative * theirs.abs()
+    return close | (actual.isnan() & expected.isnan())
+
+
+def is_no_farther(
+    actual: torch.Tensor, expected: torch.Tensor, exact: torch.Tensor, spread: torch.Tensor
+) -> torch.Tensor:
+    """Where MLX is as near to the float64 reference as torch's low precision allows.
+
+    Args:
+        actual: MLX's result.
+        expected: torch's result in the same dtype.
+        exact: the float64 reference.
+        spread: how far the reference moves when inputs move by an ulp of float32.
+    """
+    dtype = expected.dtype
+    info = torch.finfo(dtype)
+    ours, theirs, truth = (saturate(t, dtype) for t in (actual, expected, exact))
+    own_error = (theirs - truth).abs().nan_to_num(nan=0.0, posinf=0.0)
+    own_error = torch.where(expected.isfinite(), own_error, 0.0)
+    smallest = FLUSHED.get(dtype, info.smallest_normal) * info.eps
+    ulp = torch.maximum(truth.abs() * info.eps, torch.tensor(smallest))
+    bound = ERROR_FACTOR * own_error + SPREAD_FACTOR * spread + REFERENCE_ULPS * ulp
+    near = (ours - truth).abs() <= bound.nan_to_num(nan=0.0)
+    return near | (actual.isnan() & exact.isnan())
+
+
+def has_binding_zeros(case: Case, expected: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Where torch's sign of zero is a fact about the op rather than about its kernel.
+
+    Only elementwise entries have such: sums and products of many numbers depend on an
+    order. And only elements at which torch's scalar and vector kernels agree, in the
+    result dtype and in float64 (`maximum(0.0, -0.0)` is either).
+    """
+    binding = torch.zeros_like(where)
+    if case.spec.samples is None or not all(
+        dims == ("*S",) for dims in (getattr(g, "dims", ("*S",)) for g in _list_tensors(case))
+    ):
+        return binding
+    for index in where.nonzero().tolist()[:4]:
+        element = expected[tuple(index)]
+        binding[tuple(index)] = all(
+            bool(((result == 0) & (torch.signbit(result) == torch.signbit(element))).all())
+            for result in _run_alone(case, expected.shape, tuple(index))
+        )
+    return binding
+
+
+def _list_tensors(case: Case) -> list[Any]:
+    assert case.spec.samples is not None
+    return [case.spec.samples.arguments.get(n) for n, v in case.arguments.items() if flatten(v)]
+
+
+def _run_alone(case: Case, shape: torch.Size, index: tuple[int, ...]) -> Iterator[torch.Tensor]:
+    """One element's operands through torch as a scalar and as a long row, in two dtypes."""
+    for length in (None, 64):
+        for double in (False, True):
+
+            def pick(
+                tensor: torch.Tensor, length: int | None = length, double: bool = double
+            ) -> torch.Tensor:
+                value = tensor.expand(shape)[index]
+                value = value.double() if double and value.is_floating_point() else value
+                return value if length is None else value.repeat(length)
+
+            try:
+                results = case.run_torch(tree_map_only(torch.Tensor, pick, case.arguments))
+            except (RuntimeError, IndexError):
+                continue
+            yield from flatten(results)
+
+
+def saturate(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """In float64, what overflows `dtype` one step beyond its largest number, so that an
+    infinity and the largest number are neighbours.
+    """
+    edge = torch.finfo(dtype).max * (1 + torch.finfo(dtype).eps / 2)
+    return tensor.to(torch.float64).clamp(-edge, edge)
+
+
+class Reference:
+    """A case recomputed by torch in float64, once, when it is asked for."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._results: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    def result(self, position: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The reference of one result and its spread; None where torch has no float64 kernel."""
+        if self._results is None:
+            try:
+                self._results = list(self._compute())
+            except (RuntimeError, NotImplementedError, TypeError, ValueError):
+                self._results = []
+        return self._results[position] if position < len(self._results) else None
+
+    def _compute(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        exact = self._run(0.0, 0)
+        eps = torch.finfo(torch.float32).eps
+        wide = [self._run(eps, seed) for seed in range(PERTURBATIONS)]
+        narrow = [self._run(eps / 1024, seed) for seed in range(PERTURBATIONS)]
+        for i, truth in enumerate(exact):
+            spread = _spread(truth, [run[i] for run in wide])
+            small = _spread(truth, [run[i] for run in narrow]) * 1024
+            # At a jump (floor, comparison) the result does not move in proportion: no excuse.
+            yield truth, torch.where(small <= 4 * spread, spread, 0.0)
+
+    def _run(self, scale: float, seed: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+
+        def widen(tensor: torch.Tensor) -> torch.Tensor:
+            if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
+                return tensor
+            wide = tensor.to(torch.complex128 if tensor.dtype.is_complex else torch.float64)
+            if scale:
+                signs = torch.randint(0, 2, wide.shape, generator=generator) * 2 - 1
+                wide = wide * (1 + scale * signs)
+            return wide
+
+        values = tree_map_only(torch.Tensor, widen, self._promoted())
+        values = {
+            name: torch.float64
+            if isinstance(value, torch.dtype) and value.is_floating_point
+            else value
+            for name, value in values.items()
+        }
+        results = flatten(self._case.run_torch(values))
+        return [torch.view_as_real(r) if r.is_complex() else r.to(torch.float64) for r in results]
+
+    def _promoted(self) -> dict[str, Any]:
+        """The arguments, operands of an elementwise op in the dtype to which torch brings them."""
+        case = self._case
+        if case.spec.promotion is None or not isinstance(case.spec.target, OpOverload):
+            return dict(case.arguments)
+        kind = case.spec.promotion
+        kind = Promotion.DEFAULT if kind is Promotion.ALWAYS_BOOL else kind
+        kinds = ("Tensor", "Optional[Tensor]", "number", "Optional[number]", "List[Tensor]")
+        types = {a.name: str(a.type) for a in case.spec.target._schema.arguments}
+        names = [n for n in case.arguments if types[n] in kinds]
+        operands = [
+            item
+            for name in names
+            for item in (flatten(case.arguments[name]) or [case.arguments[name]])
+            if item is not None
+        ]
+        dtype = elementwise_dtypes(*operands, type_promotion_kind=kind)[1]
+        if not dtype.is_floating_point:
+            return dict(case.arguments)
+        return {
+            name: tree_map_only(torch.Tensor, lambda t: t.to(dtype), value)
+            if name in names
+            else value
+            for name, value in case.arguments.items()
+        }
+
+
+def _spread(truth: torch.Tensor, runs: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack([(run - truth).abs() for run in runs]).amax(0).nan_to_num(0.0, 0.0, 0.0)
+
+
+def _require(
+    good: torch.Tensor,
+    actual: torch.Tensor,
+    expected: torch.Tensor,
+    what: str,
+    exact: torch.Tensor | None = None,
+) -> None:
+    if bool(good.all()):
+        return
+    index = tuple((~good).nonzero()[0].tolist())
+    text = f"{what} at {index}: {actual[index].item()!r}, torch gives {expected[index].item()!r}"
+    if exact is not None:
+        text += f", float64 gives {exact[index].item()!r}"
+    raise MismatchError(f"{text} ({int((~good).sum())} of {good.numel()} differ)")
