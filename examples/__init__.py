@@ -1,0 +1,1 @@
+"""Models that a test suite, the benchmarks and the documents share; one file per family."""
