@@ -44,8 +44,9 @@ def along(a: Any, axis: int, rank: int) -> Any:
     return mx.reshape(a, [a.shape[0] if d == axis else 1 for d in range(rank)])
 
 
-def expand_list(values: Sequence[Any], count: int) -> list[Any]:
+def expand_list(values: Sequence[Any] | int, count: int) -> list[Any]:
     """One number per spatial dimension: ATen lets a single one stand for all."""
+    values = [values] if isinstance(values, int) else values
     return list(values) * count if len(values) == 1 else list(values)
 
 

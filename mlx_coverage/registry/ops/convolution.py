@@ -1,0 +1,103 @@
+"""Convolution: `conv1d`, `conv2d`, `conv3d` and their transposes arrive as `convolution`.
+
+MLX is channels-last (input N...C, weight O...I), so data is transposed in and out, and a
+constant weight once, at lowering.
+"""
+
+import torch
+
+from mlx_coverage.registry.dtypes import FLOAT
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank, SameDtype, Static
+from mlx_coverage.registry.samples import Choice, Size, Sizes, draw, tensor
+from mlx_coverage.registry.shapes import expand_list, slice_axis
+from mlx_coverage.registry.spec import Family
+
+aten = torch.ops.aten
+family = Family("convolution")
+
+
+def _to_channels_last(a):
+    return mx.transpose(a, [0, *range(2, a.ndim), 1])
+
+
+def _transpose_weight(weight, groups):
+    """(I, O/groups, ...) of a transposed convolution as (O, I/groups, ...)."""
+    inputs, outputs, *window = weight.shape
+    split = mx.reshape(weight, [groups, inputs // groups, outputs, *window])
+    return mx.reshape(mx.swapaxes(split, 1, 2), [groups * outputs, inputs // groups, *window])
+
+
+@family.op(
+    aten.convolution.default,
+    samples=draw(
+        sizes={"N": (0, 2), "G": (1, 2), "I": (1, 3), "O": (1, 3), "H": (4, 7), "K": (1, 3)},
+        input=tensor("N", "G*I", "H", "H+1"),
+        weight=tensor("G*I", "I", "K", "2"),
+        bias=tensor("G*I", optional=True),
+        stride=Sizes(2, low=1, high=3),
+        padding=Sizes(2, low=0, high=2),
+        dilation=Sizes(2, low=1, high=2),
+        transposed=Choice((False,)),
+        output_padding=Sizes(2, low=0, high=0),
+        groups=Size("G"),
+    ),
+    rules=[
+        Dtype("input", FLOAT),
+        Dtype("weight", FLOAT),
+        Dtype("bias", FLOAT),
+        SameDtype(("input", "weight", "bias")),
+        Rank("input", 3, 5),
+        Static("weight"),
+        NonEmpty("weight"),
+        *map(Static, ("stride", "padding", "dilation", "output_padding")),
+    ],
+)
+def convolution(
+    input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
+):  # fmt: skip
+    """convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups) -> Tensor"""  # noqa: E501
+    spatial = input.ndim - 2
+    stride, padding, dilation, output_padding = (
+        expand_list(values, spatial) for values in (stride, padding, dilation, output_padding)
+    )
+    x, crop = _to_channels_last(input), [(0, 0)] * spatial
+    if transposed:
+        # The same sum as a convolution of the stretched input with the window reversed.
+        low = [d * (k - 1) - p for d, k, p in zip(dilation, weight.shape[2:], padding, strict=True)]
+        high = [a + b for a, b in zip(low, output_padding, strict=True)]
+        weight = _transpose_weight(weight, groups)
+        # MLX pads by less than nothing before it stretches; cropping the result is the same.
+        crop = [(max(-a, 0), max(-b, 0)) for a, b in zip(low, high, strict=True)]
+        low, high = ([max(p, 0) for p in pads] for pads in (low, high))
+        steps, stretch = [1] * spatial, stride
+    else:
+        low, high = padding, padding
+        steps, stretch = stride, [1] * spatial
+    weight = mx.contiguous(_to_channels_last(weight))
+    # MLX has groups in one and two dimensions only.
+    parts = groups if spatial == 3 else 1
+    results = [
+        mx.conv_general(
+            part,
+            window,
+            stride=steps,
+            padding=(low, high),
+            kernel_dilation=dilation,
+            input_dilation=stretch,
+            groups=groups // parts,
+            flip=transposed,
+        )
+        for part, window in zip(_split(x, parts, -1), _split(weight, parts, 0), strict=True)
+    ]
+    result = results[0] if parts == 1 else mx.concatenate(results, -1)
+    for axis, (first, last) in enumerate(crop, start=1):
+        if first or last:
+            result = slice_axis(result, axis, first, result.shape[axis] - last)
+    if bias is not None:
+        result = result + bias
+    return mx.transpose(result, [0, spatial + 1, *range(1, spatial + 1)])
+
+
+def _split(a, parts, axis):
+    return [a] if parts == 1 else mx.split(a, parts, axis)

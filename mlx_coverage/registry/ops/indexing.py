@@ -1,0 +1,173 @@
+"""Reading and writing at indices. An index out of range is undefined, as MLX checks none.
+
+`index_copy`, `index_fill`, `index_add`, `masked_fill`, `select_scatter` and `take` arrive
+decomposed into these.
+"""
+
+import torch
+
+from mlx_coverage.registry.dtypes import ANY, FLOAT, INDEX, NUMBER
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
+from mlx_coverage.registry.samples import (
+    Choice,
+    IndexList,
+    Integer,
+    draw,
+    tensor,
+)
+from mlx_coverage.registry.shapes import (
+    along,
+    normalize_dim,
+    slice_axis,
+)
+from mlx_coverage.registry.spec import Family
+
+aten = torch.ops.aten
+family = Family("indexing")
+
+
+@family.op(
+    aten.embedding.default,
+    samples=draw(
+        sizes={"N": (1, 5)},
+        weight=tensor("N", "E"),
+        indices=tensor("*S", dtype=("int32", "int64"), below="N"),
+    ),
+    rules=[Dtype("weight", FLOAT), Dtype("indices", INDEX), Rank("weight", 2, 2)],
+)
+def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
+    """embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor"""  # noqa: E501
+    return mx.take(weight, indices, 0)
+
+
+@family.op(
+    aten.index_select.default,
+    samples=draw(
+        sizes={"N": (1, 4)},
+        self=tensor("*S", "N"),
+        dim=Integer(-1, -1),
+        index=tensor("K", dtype=("int32", "int64"), below="N"),
+    ),
+    rules=[Dtype("self", ANY), Dtype("index", INDEX), Rank("self", 1), Rank("index", 1, 1)],
+)
+def index_select(self, dim, index):
+    """index_select(Tensor self, int dim, Tensor index) -> Tensor"""
+    return mx.take(self, index, normalize_dim(dim, self.ndim))
+
+
+def _lead(self, indices):
+    """`self` with its indexed axes first, the index arrays, and the axes that follow them."""
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    rest = [axis for axis in range(self.ndim) if axis not in axes]
+    arrays = [indices[axis] for axis in axes]
+    if axes != list(range(len(axes))):
+        self = mx.transpose(self, axes + rest)
+    return self, arrays, axes, rest
+
+
+def _result_order(axes, rest, rank):
+    """Where torch puts the `rank` axes of the indices: in place of neighbours, else in front."""
+    adjacent = axes == list(range(axes[0], axes[-1] + 1))
+    before = sum(axis < axes[0] for axis in rest) if adjacent else 0
+    moved = range(rank, rank + before)
+    return [*moved, *range(rank), *range(rank + before, rank + len(rest))]
+
+
+@family.op(
+    aten.index.Tensor,
+    samples=draw(
+        sizes={"N": (1, 4), "S": (1, 4)},
+        groups={"S": (0, 3)},
+        self=tensor("N", "*S"),
+        indices=IndexList(),
+    ),
+    rules=[Dtype("self", ANY), Dtype("indices", INDEX), Rank("self", 1)],
+)
+def index(self, indices):
+    """index(Tensor self, Tensor?[] indices) -> Tensor"""
+    leading, arrays, axes, rest = _lead(self, indices)
+    if len(arrays) == 1:
+        return mx.take(self, arrays[0], axes[0])
+    order = _result_order(axes, rest, max(array.ndim for array in arrays))
+    gathered = mx.indexing.gather(leading, arrays)
+    return mx.transpose(gathered, order) if order != sorted(order) else gathered
+
+
+@family.op(
+    aten.index_put.default,
+    samples=draw(
+        sizes={"N": (1, 4), "S": (1, 4)},
+        groups={"S": (0, 3)},
+        self=tensor("N", "*S"),
+        indices=IndexList(unique=True),
+        values=tensor(),
+        accumulate=Choice((False, True)),
+    ),
+    rules=[
+        Dtype("self", NUMBER),
+        SameDtype(("self", "values")),
+        Dtype("indices", INDEX),
+        Rank("self", 1),
+    ],
+)
+def index_put(self, indices, values, accumulate=False):
+    """index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor"""
+    leading, arrays, axes, rest = _lead(self, indices)
+    arrays = mx.broadcast_arrays(*arrays) if len(arrays) > 1 else arrays
+    places = list(arrays[0].shape)
+    order = _result_order(axes, rest, len(places))
+    sizes = places + [self.shape[axis] for axis in rest]
+    values = mx.broadcast_to(values, [sizes[axis] for axis in order])
+    if len(axes) == 1 and len(places) == 1 and not accumulate:
+        # The update of a KV cache: in place, where a scatter over moved axes would copy it.
+        where = mx.broadcast_to(along(arrays[0], axes[0], self.ndim), values.shape)
+        return mx.put_along_axis(self, where, values, axes[0])
+    values = mx.transpose(values, _invert(order))
+    if accumulate:
+        leading, values = widen_half(leading), widen_half(values)
+    result = mx.indexing.scatter(leading, list(arrays), values, "add" if accumulate else "set")
+    return mx.transpose(result, _invert(axes + rest))
+
+
+def _invert(order):
+    return [order.index(axis) for axis in range(len(order))]
+
+
+def widen_half(a):
+    """Half sums are formed in float32; every other dtype sums in itself."""
+    return mx.astype(a, mx.float32) if a.dtype in (mx.float16, mx.bfloat16) else a
+
+
+INDEX_RULES = [Dtype("index", INDEX), Rank("self", 1), Rank("index", 1)]
+
+
+@family.op(
+    aten.gather.default,
+    samples=draw(
+        sizes={"A": (1, 3), "B": (1, 4), "X": (0, 2)},
+        self=tensor("A+X", "B"),
+        dim=Choice((1, -1)),
+        index=tensor("A", "K", dtype=("int64",), below="B"),
+    ),
+    rules=[Dtype("self", ANY), *INDEX_RULES],
+)
+def gather(self, dim, index, *, sparse_grad=False):
+    """gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor"""
+    dim = normalize_dim(dim, self.ndim)
+    return mx.take_along_axis(crop(self, index, dim), index, dim)
+
+
+def crop(a, index, dim=None):
+    """`a` cut to the sizes of `index` on every axis but `dim`."""
+    for axis, size in enumerate(index.shape):
+        if axis != dim and a.shape[axis] != size:
+            a = slice_axis(a, axis, 0, size)
+    return a
+
+
+family.gap(
+    "the size of the result is the number of non-zero elements",
+    aten.nonzero.default,
+    kind="op/data-dependent-shape",
+)

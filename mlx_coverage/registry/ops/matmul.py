@@ -1,0 +1,118 @@
+"""Matrix products. MLX multiplies floating types only and accumulates halves in float32.
+
+`matmul`, `dot`, `mv`, `outer` and `einsum` arrive decomposed into these and views.
+"""
+
+import torch
+
+from mlx_coverage.registry.dtypes import FLOAT
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
+from mlx_coverage.registry.samples import BroadcastTensor, Number, draw, tensor
+from mlx_coverage.registry.spec import Family
+
+aten = torch.ops.aten
+family = Family("matmul")
+
+
+def _floats(*names):
+    return [*(Dtype(name, FLOAT) for name in names), SameDtype(names)]
+
+
+@family.op(
+    aten.mm.default,
+    samples=draw(self=tensor("N", "K"), mat2=tensor("K", "M")),
+    rules=_floats("self", "mat2"),
+)
+def mm(self, mat2):
+    """mm(Tensor self, Tensor mat2) -> Tensor"""
+    return mx.matmul(self, mat2)
+
+
+@family.op(
+    aten.bmm.default,
+    samples=draw(self=tensor("B", "N", "K"), mat2=tensor("B", "K", "M")),
+    rules=_floats("self", "mat2"),
+)
+def bmm(self, mat2):
+    """bmm(Tensor self, Tensor mat2) -> Tensor"""
+    return mx.matmul(self, mat2)
+
+
+def _add_product(self, a, b, beta, alpha):
+    if beta == 0:  # torch then does not read `self`, which may hold NaN
+        product = mx.matmul(a, b)
+        return product if alpha == 1 else product * alpha
+    return mx.addmm(self, a, b, float(alpha), float(beta))
+
+
+@family.op(
+    aten.addmm.default,
+    samples=draw(
+        self=BroadcastTensor(("N", "M")),
+        mat1=tensor("N", "K"),
+        mat2=tensor("K", "M"),
+        beta=Number(-2, 2),
+        alpha=Number(-2, 2),
+    ),
+    rules=_floats("self", "mat1", "mat2"),
+)
+def addmm(self, mat1, mat2, *, beta=1, alpha=1):
+    """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
+    return _add_product(self, mat1, mat2, beta, alpha)
+
+
+@family.op(
+    aten.baddbmm.default,
+    samples=draw(
+        self=BroadcastTensor(("B", "N", "M")),
+        batch1=tensor("B", "N", "K"),
+        batch2=tensor("B", "K", "M"),
+        beta=Number(-2, 2),
+        alpha=Number(-2, 2),
+    ),
+    rules=_floats("self", "batch1", "batch2"),
+    whole=True,
+)
+def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
+    """baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""  # noqa: E501
+    return _add_product(self, batch1, batch2, beta, alpha)
+
+
+@family.op(
+    aten.addmv.default,
+    samples=draw(
+        self=BroadcastTensor(("N",)),
+        mat=tensor("N", "K"),
+        vec=tensor("K"),
+        beta=Number(-2, 2),
+        alpha=Number(-2, 2),
+    ),
+    rules=_floats("self", "mat", "vec"),
+)
+def addmv(self, mat, vec, *, beta=1, alpha=1):
+    """addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
+    column = mx.expand_dims(self, -1)
+    return mx.squeeze(_add_product(column, mat, mx.expand_dims(vec, 1), beta, alpha), 1)
+
+
+@family.op(
+    aten.linear.default,
+    samples=draw(
+        groups={"S": (0, 3)},
+        input=tensor("*S", "K"),
+        weight=tensor("M", "K"),
+        bias=tensor("M", optional=True),
+    ),
+    rules=[
+        *_floats("input", "weight", "bias"),
+        Rank("input", 1),
+        Rank("weight", 2, 2),
+        Rank("bias", 1, 1),
+    ],
+    whole=True,
+)
+def linear(input, weight, bias=None):
+    """linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor"""
+    columns = mx.transpose(weight)
+    return mx.matmul(input, columns) if bias is None else mx.addmm(bias, input, columns)

@@ -1,0 +1,141 @@
+"""Shape changes without arithmetic.
+
+`transpose`, `t`, `reshape`, `_unsafe_view`, `narrow`, `unflatten` and `expand_as` arrive
+decomposed into these.
+"""
+
+import torch
+
+from mlx_coverage.registry.dtypes import ANY
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.rules import Dtype, Range, Rank, Static
+from mlx_coverage.registry.samples import (
+    Dim,
+    Dims,
+    Expand,
+    IndexInto,
+    Integer,
+    Permutation,
+    Reshape,
+    draw,
+    elementwise,
+    tensor,
+)
+from mlx_coverage.registry.shapes import normalize_bound, normalize_dim, slice_axis
+from mlx_coverage.registry.spec import Family
+
+aten = torch.ops.aten
+family = Family("views")
+_ANY = [Dtype("self", ANY)]
+
+
+@family.op(aten.view.default, samples=elementwise(size=Reshape()), rules=_ANY, view=True)
+def view(self, size):
+    """view(Tensor(a) self, SymInt[] size) -> Tensor(a)"""
+    return mx.reshape(self, size)
+
+
+@family.op(aten.permute.default, samples=elementwise(dims=Permutation()), rules=_ANY, view=True)
+def permute(self, dims):
+    """permute(Tensor(a) self, int[] dims) -> Tensor(a)"""
+    return mx.transpose(self, [normalize_dim(dim, self.ndim) for dim in dims])
+
+
+@family.op(aten.expand.default, samples=elementwise(size=Expand()), rules=_ANY, view=True)
+def expand(self, size, *, implicit=False):
+    """expand(Tensor(a) self, SymInt[] size, *, bool implicit=False) -> Tensor(a)"""
+    kept = [-1] * (len(size) - self.ndim) + list(self.shape)
+    return mx.broadcast_to(
+        self, [old if new == -1 else new for old, new in zip(kept, size, strict=True)]
+    )
+
+
+def _squeeze(self, dims):
+    axes = [dim for dim in dims if self.ndim and self.shape[dim] == 1]
+    return mx.squeeze(self, axes) if axes else self
+
+
+@family.op(aten.squeeze.dim, samples=elementwise(dim=Dim()), rules=_ANY, view=True)
+def squeeze_dim(self, dim):
+    """squeeze(Tensor(a) self, int dim) -> Tensor(a)"""
+    return _squeeze(self, [dim])
+
+
+@family.op(aten.squeeze.dims, samples=elementwise(dim=Dims()), rules=_ANY, view=True)
+def squeeze_dims(self, dim):
+    """squeeze(Tensor(a) self, int[] dim) -> Tensor(a)"""
+    return _squeeze(self, dim)
+
+
+@family.op(aten.unsqueeze.default, samples=elementwise(dim=Dim(extra=1)), rules=_ANY, view=True)
+def unsqueeze(self, dim):
+    """unsqueeze(Tensor(a) self, int dim) -> Tensor(a)"""
+    return mx.expand_dims(self, dim)
+
+
+@family.op(
+    aten.slice.Tensor,
+    samples=draw(
+        self=tensor("N", "*S"),
+        dim=Dim(),
+        start=IndexInto(beyond=2, optional=True),
+        end=IndexInto(beyond=2, optional=True),
+        step=Integer(1, 3),
+    ),
+    rules=[*_ANY, Rank("self", 1), Range("step", low=1)],
+    view=True,
+)
+def slice(self, dim=0, start=None, end=None, step=1):
+    """slice(Tensor(a) self, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1) -> Tensor(a)"""  # noqa: E501
+    size = self.shape[dim]
+    first = normalize_bound(start, size, 0)
+    last = normalize_bound(end, size, size)
+    return slice_axis(self, dim, first, mx.host_max(first, last), step)
+
+
+@family.op(
+    aten.select.int,
+    samples=draw(
+        sizes={"N": (1, 4)}, groups={"S": (0, 3)}, self=tensor("N", "*S"), dim=Dim(),
+        index=IndexInto(),
+    ),
+    rules=[*_ANY, Rank("self", 1)],
+    view=True,
+)  # fmt: skip
+def select(self, dim, index):
+    """select(Tensor(a) self, int dim, SymInt index) -> Tensor(a)"""
+    first = normalize_bound(index, self.shape[dim], 0)
+    return mx.squeeze(slice_axis(self, dim, first, first + 1), dim)
+
+
+@family.op(
+    aten.diagonal.default,
+    samples=draw(self=tensor("A", "B", "*S"), offset=Integer(-4, 4)),
+    rules=[*_ANY, Rank("self", 2)],
+    view=True,
+)
+def diagonal(self, offset=0, dim1=0, dim2=1):
+    """diagonal(Tensor(a) self, int offset=0, int dim1=0, int dim2=1) -> Tensor(a)"""
+    return mx.diagonal(self, offset, normalize_dim(dim1, self.ndim), normalize_dim(dim2, self.ndim))
+
+
+@family.op(
+    aten.unfold.default,
+    samples=draw(
+        sizes={"N": (3, 6)}, self=tensor("*S", "N"), dimension=Integer(-1, -1),
+        size=Integer(0, 3), step=Integer(1, 3),
+    ),
+    rules=[*_ANY, Rank("self", 1), Static("size"), Static("step")],
+)  # fmt: skip
+def unfold(self, dimension, size, step):
+    """unfold(Tensor(a) self, int dimension, int size, int step) -> Tensor(a)"""
+    axis = normalize_dim(dimension, self.ndim)
+    count = (self.shape[axis] - size) // step + 1
+    offsets = mx.expand_dims(mx.arange(0, count), 1) * step + mx.arange(0, size)
+    return mx.moveaxis(mx.take(self, offsets, axis), axis + 1, self.ndim)
+
+
+family.gap(
+    "the result depends on the strides of the storage, which an MLX array does not have",
+    aten.as_strided.default,
+)
