@@ -1,8 +1,8 @@
-"""Decompose, before ExecuTorch does, exactly the calls that the registry declines.
+"""What happens to an ATen program before ExecuTorch decomposes it.
 
-ExecuTorch keeps an op from decomposition for all of its calls or for none. So the calls
-of a whole op that fall outside its domain are replaced here by torch's own
-decomposition, and the op can be kept for the rest.
+Patterns are substituted; then exactly those calls of whole ops that the registry
+declines are decomposed. ExecuTorch keeps an op for all of its calls or for none, so with
+the declined ones gone the op can be kept for the rest.
 """
 
 from collections.abc import Callable
@@ -16,26 +16,31 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
+from mlx_coverage.lowering.substitution import may_match, remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Unsupported, judge_node
 from mlx_coverage.registry.spec import Registry
 
 
-def decompose_declined(
+def prepare_program(
     program: ExportedProgram, registry: Registry, options: Options
 ) -> ExportedProgram:
     """A program in which every call of a whole op is one that the delegate takes.
 
     The argument is not changed; it is returned itself when there is nothing to do.
     """
-    names = [node.name for node in _find_declined(program, registry, options)]
-    if not names:
+    if not may_match(program, registry) and not _find_declined(program, registry, options):
         return program
-    # A shallow copy of the graph: the user's program stays as it was.
+    # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     copy: ExportedProgram = program.run_decompositions({})
+    remove_assertions(copy)
+    changed = substitute_patterns(copy, registry, options)
     table = _default_decomposition_table()
-    for node in _find_declined(copy, registry, options):
+    declined = _find_declined(copy, registry, options)
+    for node in declined:
         _inline(copy.graph_module, node, _find_decomposition(node, table))
+    if not changed and not declined:
+        return program
     copy.graph_module.graph.lint()
     copy.graph_module.recompile()
     return copy

@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
-from mlx_coverage.lowering.decomposition import decompose_declined
+from mlx_coverage.lowering.decomposition import prepare_program
 from mlx_coverage.lowering.plan import (
     Options,
     PartitionPlan,
@@ -22,6 +22,9 @@ from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.spec import Registry
+
+# Key of a node's metadata: its position among the counted nodes of the plan.
+INDEX = "mlx_coverage_index"
 
 
 class MLXPartitioner(Partitioner):
@@ -82,13 +85,15 @@ class MLXPartitioner(Partitioner):
         return [target for target, taken in wanted.items() if taken], None
 
     def transform_for_pre_decomposition(self, exported_program: ExportedProgram) -> ExportedProgram:
-        """Decompose exactly those calls of whole ops that the registry declines."""
-        return decompose_declined(exported_program, self.registry, self.options)
+        """Substitute patterns; decompose those calls of whole ops that the registry declines."""
+        return prepare_program(exported_program, self.registry, self.options)
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """Tag the nodes that the plan delegates, their constants and their buffers."""
         found = plan(exported_program, self.registry, self.options)
         self.plans.append(found)
+        for index, node in enumerate(found.placements):
+            node.meta[INDEX] = index  # survives lowering, where names do not
         tags: dict[str, DelegationSpec] = {}
         for number, members in enumerate(found.partitions):
             tag = f"mlx_coverage_{number}"

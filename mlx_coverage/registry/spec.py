@@ -69,7 +69,7 @@ class Gap:
     kind: str = "op/known-gap"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpSpec:
     """One entry: an ATen overload, its MLX implementation and the domain where that is right.
 
@@ -112,24 +112,23 @@ class OpSpec:
         return str(getattr(self.target, "_schema", self.name))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pattern:
     """Several ATen nodes implemented as one.
 
+    The torch function is the description of the subgraph and its reference: lowering
+    traces it, matches it in the user's program, and puts the op `mlx_coverage::NAME` in
+    its place where the rules hold. An `OpSpec` of that op is part of the registry, so
+    it is judged, placed, documented and tested like any other.
+
     Attributes:
-        name: identifier; the substituted op is `mlx_coverage::NAME`.
-        torch_function: plain torch code: the description that is traced and matched,
-            and the reference that conformance compares with.
-        implementation: MLX code with the same parameters.
-        samples: how valid inputs relate; also the example from which it is traced.
-        rules: hold on the substituted call, arguments named as the function's.
+        torch_function: plain torch code with annotated parameters; `Tensor` parameters
+            are matched to nodes, `float` ones to literals.
+        spec: the entry of the substituted op.
     """
 
-    name: str
     torch_function: Callable[..., Any]
-    implementation: Callable[..., Any]
-    samples: Samples
-    rules: tuple[Rule, ...] = ()
+    spec: OpSpec
 
 
 @dataclass
@@ -220,9 +219,38 @@ class Family:
                 },
             )
 
+    def pattern(
+        self,
+        torch_function: Callable[..., Any],
+        *,
+        samples: Samples,
+        rules: Iterable[Rule] = (),
+        **options: Any,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare the decorated MLX function as the implementation of a torch function.
+
+        The op that is substituted is `mlx_coverage::NAME`, NAME being the torch function's.
+        """
+
+        def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
+            target = define_op(torch_function)
+            self.add(target, implementation, samples=samples, rules=rules, whole=True, **options)
+            self.patterns.append(Pattern(torch_function, self.specs[-1]))
+            return implementation
+
+        return declare
+
     def gap(self, why: str, *targets: OpOverload, kind: str = "op/known-gap") -> None:
         """Declare ops that we know and do not map."""
         self.gaps.extend(Gap(target, why, kind) for target in targets)
+
+
+def define_op(torch_function: Callable[..., Any]) -> OpOverload:
+    """Register `mlx_coverage::NAME` with the torch function as its meaning on every device."""
+    name = f"mlx_coverage::{torch_function.__name__}"
+    op = torch.library.custom_op(name, torch_function, mutates_args=())
+    op.register_fake(torch_function)
+    return op._opoverload
 
 
 def _rename_operands(function: Callable[..., Any], *names: str) -> Callable[..., Any]:

@@ -1,0 +1,157 @@
+"""Find the registry's patterns in an ATen program and put their ops in place.
+
+Works on a functionalised program, with torch's own subgraph matcher. A pattern's graph
+comes from tracing its torch function as the user's model was traced, once per dtype.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram, export
+from torch.fx import Graph, Node
+from torch.fx.passes.utils.matcher_utils import InternalMatch, SubgraphMatcher
+
+from mlx_coverage.lowering.plan import Options, is_assertion, is_excluded
+from mlx_coverage.registry.judge import Supported, judge_node
+from mlx_coverage.registry.samples import Tensor as TensorSample
+from mlx_coverage.registry.spec import Pattern, Registry
+
+# A literal that no model holds, so that a parameter can be told from a constant.
+_SENTINEL = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A pattern's graph for one dtype; every parameter, literals included, is a placeholder."""
+
+    graph: Graph
+    parameters: Mapping[str, Node]
+
+
+def substitute_patterns(program: ExportedProgram, registry: Registry, options: Options) -> int:
+    """Replace every match whose rules hold, in place; returns how many there were.
+
+    Args:
+        program: functionalised, and the caller's own: its graph is changed.
+        registry: its patterns are tried in order.
+        options: an excluded op is not substituted.
+    """
+    graph = program.graph_module.graph
+    count = 0
+    for pattern in registry.patterns:
+        for traced in _trace_variants(pattern):
+            matcher = SubgraphMatcher(traced.graph)
+            for match in matcher.match(graph):
+                count += _substitute(pattern, traced, match, registry, options)
+    if count:
+        graph.eliminate_dead_code()
+        graph.lint()
+        program.graph_module.recompile()
+    return count
+
+
+def remove_assertions(program: ExportedProgram) -> None:
+    """Drop checks that export has guarded already: they would count as readers of a match."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and is_assertion(node) and not node.users:
+            graph.erase_node(node)
+
+
+def may_match(program: ExportedProgram, registry: Registry) -> bool:
+    """Whether some pattern's ops are all there: cheap, and never wrong when it says no."""
+    nodes = program.graph_module.graph.nodes
+    present = {node.target for node in nodes if node.op == "call_function"}
+    return any(_ops(pattern) <= present for pattern in registry.patterns)
+
+
+def _ops(pattern: Pattern) -> set[Any]:
+    # Of the float32 variant: casts may still be spelled otherwise before functionalisation.
+    *_, plain = _trace_variants(pattern)
+    return {node.target for node in plain.graph.nodes if node.op == "call_function"}
+
+
+@cache
+def _trace_variants(pattern: Pattern) -> tuple[_Traced, ...]:
+    # With no cast in it, the float32 graph is part of the others: it must come last.
+    return tuple(_trace(pattern, dtype) for dtype in (torch.bfloat16, torch.float16, torch.float32))
+
+
+def _trace(pattern: Pattern, dtype: torch.dtype) -> _Traced:
+    names = list(signature(pattern.torch_function).parameters)
+    examples = _draw_examples(pattern, dtype)
+    tensors = [name for name in names if name in examples]
+    literals = {name: _SENTINEL + index for index, name in enumerate(names) if name not in examples}
+
+    class Function(torch.nn.Module):
+        def forward(self, *values: torch.Tensor) -> Any:
+            given = dict(zip(tensors, values, strict=True))
+            return pattern.torch_function(**given, **literals)
+
+    program = export(Function(), tuple(examples[name] for name in tensors))
+    program = program.run_decompositions({})
+    remove_assertions(program)
+    graph = program.graph_module.graph
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    parameters = dict(zip(tensors, placeholders, strict=True))
+    for name, sentinel in literals.items():
+        parameters[name] = _lift_literal(graph, name, sentinel)
+    return _Traced(graph, parameters)
+
+
+def _lift_literal(graph: Graph, name: str, sentinel: float) -> Node:
+    # The matcher lets a placeholder of the pattern stand for any literal.
+    with graph.inserting_before(next(iter(graph.nodes))):
+        placeholder = graph.placeholder(name)
+    for node in graph.nodes:
+        if node.op == "call_function":
+            node.args = tuple(placeholder if arg == sentinel else arg for arg in node.args)
+    return placeholder
+
+
+def _draw_examples(pattern: Pattern, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    assert pattern.spec.samples is not None
+    arguments = pattern.spec.samples.arguments
+    sizes: dict[str, int] = {}
+
+    def shape(sample: TensorSample) -> list[int]:
+        found: list[int] = []
+        for dim in sample.dims:
+            if isinstance(dim, str) and dim.startswith("*"):
+                found += [2, 3]
+            else:
+                assert isinstance(dim, str)
+                found.append(sizes.setdefault(dim, 5 + 2 * len(sizes)))
+        return found
+
+    return {
+        name: torch.ones(shape(sample), dtype=dtype)
+        for name, sample in arguments.items()
+        if isinstance(sample, TensorSample)
+    }
+
+
+def _substitute(
+    pattern: Pattern,
+    traced: _Traced,
+    match: InternalMatch,
+    registry: Registry,
+    options: Options,
+) -> bool:
+    values = {name: match.nodes_map[node] for name, node in traced.parameters.items()}
+    (last,) = match.returning_nodes
+    graph = last.graph
+    names = signature(pattern.torch_function).parameters
+    with graph.inserting_before(last):
+        node = graph.call_function(pattern.spec.target, tuple(values[name] for name in names))
+    node.meta = dict(last.meta)
+    verdict = judge_node(node, registry)
+    if not isinstance(verdict, Supported) or is_excluded(node, options):
+        graph.erase_node(node)
+        return False
+    last.replace_all_uses_with(node)
+    return True
