@@ -16,8 +16,10 @@ from mlx_coverage.registry.dtypes import MLX_NAMES, SCALAR_TYPES
 from mlx_coverage.registry.mx import import_mlx
 
 # Metal wraps memory without a copy only when it is page aligned (16 KiB on Apple silicon).
-PAGE = 16384
-_SMALL = 1 << 20
+# Below 128 pages the padding would cost more of the file than the copy is worth.
+_PAGE = 16384
+_LARGE = 128 * _PAGE
+_ALIGNMENT = 64  # of small weights: a cache line
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,12 @@ class Weight:
 
     def store(self, store: NamedDataStore) -> None:
         """Add the bytes to ExecuTorch's named data; large ones go by a file, not by memory."""
-        if self.nbytes < _SMALL:
-            store.add_named_data(self.key, self.data.tobytes(), alignment=PAGE)
+        if self.nbytes < _LARGE:
+            store.add_named_data(self.key, self.data.tobytes(), alignment=_ALIGNMENT)
             return
         if self.key in store.key_to_buffer_idx:
             return
         handle, path = tempfile.mkstemp(prefix="mlx_coverage_", suffix=".weight")
         with os.fdopen(handle, "wb") as file:
             file.write(self.data.data)
-        store.add_named_data(self.key, FileBackedData(path, cleanup=True), alignment=PAGE)
+        store.add_named_data(self.key, FileBackedData(path, cleanup=True), alignment=_PAGE)
