@@ -1,0 +1,138 @@
+"""From a model to a planned and lowered program, by ExecuTorch's own pipeline.
+
+`to_edge_transform_and_lower` runs with the real partitioner and its default compile
+configuration; only the backend records nothing, so weights may be absent (meta tensors).
+What is judged here is therefore what a user's own export judges.
+"""
+
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
+from torch._export.verifier import SpecViolationError
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+
+from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
+from mlx_coverage.analyze.load import Exportable, Methods
+from mlx_coverage.analyze.model import Source
+from mlx_coverage.analyze.sources import is_ours, locate_node
+from mlx_coverage.lowering.partitioner import MLXPartitioner
+from mlx_coverage.lowering.plan import Fallback, PartitionPlan
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.call import canonicalize, name_target
+
+_NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen opset")
+_NOT_TAKEN = "was not decomposed or delegated"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A model that reached the plan.
+
+    Attributes:
+        plans: the partition plan of each method.
+        lowered: the program that ExecuTorch made of it.
+        refused: set when ExecuTorch refuses the program in its default configuration
+            because of ops outside core ATen: the plan then says what would be delegated
+            if it did not.
+    """
+
+    plans: Mapping[str, PartitionPlan]
+    lowered: EdgeProgramManager
+    refused: CaptureError | None = None
+
+
+def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
+    """Export each method; an `ExportedProgram` stays as it is.
+
+    Raises:
+        CaptureError: torch.export, or the model's own code, raises.
+    """
+    return {
+        name: value if isinstance(value, ExportedProgram) else _export(name, value, len(methods))
+        for name, value in methods.items()
+    }
+
+
+def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
+    printed, graph = io.StringIO(), ""
+    try:
+        with redirect_stderr(printed):
+            return torch.export.export(
+                given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes
+            )
+    except Exception as error:
+        graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
+        prefix = f"method {name}: " if count > 1 else ""
+        raise CaptureError.from_error("export", reasons.EXPORT_FAILED, error, prefix) from error
+    finally:
+        # What the model prints is the user's; the half-built graph that torch prints is noise.
+        sys.stderr.write(printed.getvalue().replace(graph, "") if graph else printed.getvalue())
+
+
+def plan_methods(
+    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+) -> Capture:
+    """Lower the programs with partitioners from `make` and keep the plans.
+
+    Raises:
+        CaptureError: ExecuTorch refuses the program for another reason than an op
+            outside core ATen.
+        AttestationError: an op that was kept whole was not placed: a defect of ours.
+    """
+    config = EdgeCompileConfig()
+    while True:
+        partitioners = {name: make() for name in programs}
+        try:
+            lowered = to_edge_transform_and_lower(
+                dict(programs),
+                partitioner={name: [p] for name, p in partitioners.items()},
+                compile_config=config,
+            )
+            break
+        except SpecViolationError as error:
+            if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
+                raise _edge_failure(error) from error
+            # The program will not lower; what the delegate would take is still worth knowing.
+            config = EdgeCompileConfig(_check_ir_validity=False)
+        except Exception as error:
+            raise _edge_failure(error) from error
+    plans = {name: p.plans[-1] for name, p in partitioners.items()}
+    return Capture(plans, lowered, None if config._check_ir_validity else _refuse(plans))
+
+
+def _refuse(plans: Mapping[str, PartitionPlan]) -> CaptureError:
+    refused: dict[str, Source] = {}
+    for plan in plans.values():
+        for node, placement in plan.placements.items():
+            op = canonicalize(node.target)
+            if isinstance(placement, Fallback) and _is_outside_core(op):
+                refused.setdefault(name_target(op), locate_node(node))
+    names = ", ".join(refused)
+    sentence = (
+        f"ExecuTorch refuses ops outside core ATen ({names}), so the program does not lower; "
+        "rewrite the line with core ops"
+    )
+    source = next(iter(refused.values()), Source())
+    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)
+
+
+def _is_outside_core(op: Any) -> bool:
+    if not isinstance(op, OpOverload) or op.namespace != "aten":
+        return False
+    return not op.is_view and torch.Tag.core not in op.tags
+
+
+def _edge_failure(error: Exception) -> Exception:
+    if _NOT_TAKEN in str(error):
+        return AttestationError(f"an op was kept whole and not delegated: {condense(error)}")
+    if is_ours(error):
+        return error
+    return CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)

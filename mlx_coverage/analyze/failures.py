@@ -1,0 +1,77 @@
+"""Typed failures on the way to a plan, each one sentence, and how torch's become one.
+
+* InputError: what the user named cannot be read (exit code 2).
+* CaptureError: the model failed at a stage (exit code 3).
+* AttestationError: the lowered program is not what the plan says (exit code 4).
+"""
+
+import re
+
+from mlx_coverage.analyze.model import Source, StageName
+from mlx_coverage.analyze.sources import locate_error
+from mlx_coverage.registry.reasons import ReasonKind
+
+_LONGEST = 300
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|\b0x[0-9a-fA-F]{6,}\b")
+# Lines that say nothing by themselves.
+_EMPTY = re.compile(r"^(\W*|Traceback.*|The above exception.*|from user code:?)$", re.IGNORECASE)
+
+
+class InputError(Exception):
+    """What the user gave cannot be used: the text says what is accepted and what to do."""
+
+
+class CaptureError(Exception):
+    """The model did not pass a stage.
+
+    Attributes:
+        stage: the stage.
+        kind: the entry of the vocabulary.
+        sentence: why, in torch's or the model's own words, condensed.
+        source: the user's line.
+    """
+
+    def __init__(
+        self, stage: StageName, kind: ReasonKind, sentence: str, source: Source | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.stage = stage
+        self.kind = kind
+        self.sentence = sentence
+        self.source = source or Source()
+
+    @classmethod
+    def from_error(
+        cls, stage: StageName, kind: ReasonKind, error: BaseException, prefix: str = ""
+    ) -> "CaptureError":
+        """Condense an exception and find the user's line in its traceback."""
+        return cls(stage, kind, prefix + condense(error), locate_error(error))
+
+    def describe(self) -> str:
+        """One sentence for the user, with the line where it is known."""
+        where = f" ({self.source.place})" if self.source.file else ""
+        return f"{self.stage} failed: {self.sentence}{where}"
+
+
+class AttestationError(Exception):
+    """The nodes inside the delegates are not those of the plan: a defect of ours."""
+
+
+def condense(error: BaseException) -> str:
+    """The first meaningful sentence of an exception: no traceback, address or repr."""
+    text = _ADDRESS.sub("", _ESCAPES.sub("", str(error)))
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if not _EMPTY.match(line)]
+    if not lines:
+        return type(error).__name__
+    sentence = lines[0]
+    for line in lines[1:3]:
+        if not sentence.endswith((":", ",")):
+            break
+        sentence += " " + line
+    sentence = " ".join(sentence.split())
+    if len(sentence) > _LONGEST:
+        sentence = sentence[: _LONGEST - 2].rsplit(" ", 1)[0] + " …"
+    plain = isinstance(error, (RuntimeError, ValueError, AssertionError))
+    return sentence if plain else f"{type(error).__name__}: {sentence}"

@@ -1,0 +1,56 @@
+"""The two streams: stdout is data, stderr is progress and what went wrong."""
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(f"mlx-coverage: {text}", file=sys.stderr)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Show on a terminal what is going on, and take it away afterwards."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    stream = sys.stderr
+    stream.write(f"\r\033[K{text} ...")
+    stream.flush()
+    try:
+        yield
+    finally:
+        stream.write("\r\033[K")
+        stream.flush()
+
+
+def describe_terminal(stream: TextIO) -> dict[str, Any]:
+    """Arguments of `render_text` that suit a stream; NO_COLOR is respected."""
+    terminal = stream.isatty()
+    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    encoding = (getattr(stream, "encoding", None) or "ascii").lower()
+    return {
+        "width": min(shutil.get_terminal_size().columns, 120) if terminal else 100,
+        "color": color,
+        "unicode": encoding.startswith("utf"),
+    }
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the warnings, logs and prints of third parties off the terminal for a while."""
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)

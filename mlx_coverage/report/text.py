@@ -1,0 +1,188 @@
+"""The report for a terminal."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mlx_coverage.analyze.model import (
+    CoverageReport,
+    Finding,
+    MethodReport,
+    ModulePath,
+    Source,
+    Stage,
+    format_count,
+    format_share,
+)
+
+_STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+_MARKS = ("ok", "failed", "not reached", "full", "empty", "dot", "times", "bar", "fix", "ellipsis")
+_UNICODE = dict(zip(_MARKS, "✓✗–█░·×│→…", strict=True))  # noqa: RUF001
+_ASCII = dict(zip(_MARKS, ("+", "x", "-", "#", ".", "|", "x", "|", "->", "..."), strict=True))
+
+
+def render_text(
+    report: CoverageReport, *, width: int = 100, color: bool = False, unicode: bool = True
+) -> str:
+    """The verdict, and a table of what falls back.
+
+    Args:
+        report: to be shown.
+        width: columns to fit into; at least 60 are used.
+        color: whether to use ANSI colours; nothing is said by colour alone.
+        unicode: whether the terminal can show more than ASCII.
+    """
+    page = _Page(max(width, 60), color, _UNICODE if unicode else _ASCII)
+    lines = "\n".join(line.rstrip() for line in page.render(report)) + "\n"
+    return lines if unicode else lines.encode("ascii", "replace").decode("ascii")
+
+
+def sanitize(text: str) -> str:
+    """Model strings are untrusted: no control character reaches the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+@dataclass(frozen=True)
+class _Page:
+    width: int
+    color: bool
+    marks: dict[str, str]
+
+    def render(self, report: CoverageReport) -> Iterator[str]:
+        yield from self._header(report)
+        for method in report.methods:
+            yield ""
+            yield from self._method(method, named=len(report.methods) > 1)
+        if len(report.methods) > 1:
+            share = format_share(report.delegated, report.nodes)
+            yield ""
+            yield self._style("All methods", "bold") + (
+                f"  {share} on MLX ({report.delegated} of {format_count(report.nodes, 'node')})"
+                f" {self.marks['dot']} {format_count(report.partitions, 'partition')}"
+            )
+        if report.verified:
+            yield ""
+            yield "Verified: the full lowering delegates exactly these nodes."
+
+    def _header(self, report: CoverageReport) -> Iterator[str]:
+        versions = report.versions
+        made_with = f" {self.marks['dot']} ".join(
+            (
+                f"mlx-coverage {versions.mlx_coverage}",
+                f"torch {versions.torch}",
+                f"executorch {versions.executorch}",
+            )
+        )
+        title = sanitize(report.model)
+        gap = self.width - len(title) - len(made_with)
+        styled = self._style(title, "bold")
+        if gap >= 2:
+            yield styled + " " * gap + self._style(made_with, "dim")
+        else:
+            yield styled
+            yield self._style(made_with, "dim")
+        yield "  ".join(self._stage(stage) for stage in report.stages)
+        failure = report.failure
+        if failure is not None:
+            yield ""
+            yield from self._wrap(f"{failure.name} failed: {sanitize(failure.sentence)}", 0)
+            yield from self._source(failure.source, 2)
+            if report.methods:
+                yield ""
+                yield "What the delegate would take if the program lowered:"
+
+    def _stage(self, stage: Stage) -> str:
+        style = {"ok": "green", "failed": "red"}.get(stage.status, "dim")
+        return self._style(f"{self.marks[stage.status]} {stage.name}", style)
+
+    def _method(self, method: MethodReport, named: bool) -> Iterator[str]:
+        share = format_share(method.delegated, method.nodes)
+        if named:
+            yield self._style(sanitize(method.name), "bold")
+        if method.nodes == 0:
+            yield "n/a: the program has no nodes to run."
+            return
+        dot = f" {self.marks['dot']} "
+        style = "green" if method.fallback == 0 else "yellow" if method.delegated else "red"
+        yield self._style(f"{share} on MLX", style, "bold") + dot.join(
+            (
+                f" ({method.delegated} of {format_count(method.nodes, 'node')})",
+                format_count(method.partitions, "partition"),
+                f"{format_count(method.fallback, 'fallback node')}",
+            )
+        )
+        yield self._bar(method)
+        if method.findings:
+            yield ""
+            yield from self._table(method.findings)
+
+    def _bar(self, method: MethodReport) -> str:
+        # A cell is full only for a whole share, so that one fallback node always shows.
+        full = method.delegated * self.width // method.nodes
+        full = max(full, 1) if method.delegated else 0
+        empty = self.width - full
+        return self._style(self.marks["full"] * full, "green") + self.marks["empty"] * empty
+
+    def _table(self, findings: Sequence[Finding]) -> Iterator[str]:
+        ops = [sanitize(finding.op) for finding in findings]
+        op_width = min(max(map(len, [*ops, "OP"])), 48)
+        slug_width = max(len(finding.reason.slug) for finding in findings)
+        columns = f"{'NODES':>6}  {'OP':<{op_width}}  {'REASON':<{slug_width}}  SOURCE"
+        yield self._style(columns, "dim")
+        for number, (finding, op) in enumerate(zip(findings, ops, strict=True)):
+            if number:
+                yield ""
+            yield (
+                f"{finding.count:>6}  {self._style(f'{op:<{op_width}}', 'bold')}  "
+                f"{self._style(f'{finding.reason.slug:<{slug_width}}', 'cyan')}  "
+                f"{sanitize(finding.source.place) or 'unknown'}"
+            )
+            yield from self._details(finding)
+
+    def _details(self, finding: Finding) -> Iterator[str]:
+        indent = 8
+        yield from self._wrap(sanitize(finding.reason.sentence), indent)
+        yield from self._source(finding.source, indent, place=False)
+        modules = ", ".join(self._module(module) for module in finding.modules if module.path)
+        if modules:
+            yield from self._wrap(f"in {modules}", indent)
+        for other in finding.others:
+            yield from self._wrap(f"also {other.slug}: {sanitize(other.sentence)}", indent)
+        fix = self.marks["fix"]
+        yield from self._wrap(f"{fix} {finding.reason.remedy}", indent, len(fix) + 1)
+
+    def _module(self, module: ModulePath) -> str:
+        times = f" {self.marks['times']}{module.instances}" if module.instances > 1 else ""
+        return sanitize(module.path) + times
+
+    def _source(self, source: Source, indent: int, place: bool = True) -> Iterator[str]:
+        if source.file is None:
+            return
+        if place:
+            yield " " * indent + self._style(sanitize(source.place), "bold")
+        if source.code:
+            number = f"{source.line} {self.marks['bar']} "
+            code = self._cut(sanitize(source.code), self.width - indent - len(number))
+            yield " " * indent + self._style(number, "dim") + code
+        if source.via:
+            yield " " * indent + self._style(f"by way of {sanitize(source.via)}", "dim")
+
+    def _wrap(self, text: str, indent: int, hanging: int = 0) -> list[str]:
+        return textwrap.wrap(
+            text,
+            self.width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + hanging),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+    def _cut(self, text: str, width: int) -> str:
+        ellipsis = self.marks["ellipsis"]
+        return text if len(text) <= width else text[: width - len(ellipsis)] + ellipsis
+
+    def _style(self, text: str, *names: str) -> str:
+        if not self.color:
+            return text
+        codes = ";".join(str(_STYLES[name]) for name in names)
+        return f"\033[{codes}m{text}\033[0m"
