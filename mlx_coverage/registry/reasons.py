@@ -125,20 +125,10 @@ LAYOUT = ReasonKind(
     "A memory layout that the entry does not take.",
     "Call .contiguous() before the op.",
 )
-CYCLE = ReasonKind(
-    "plan/cycle",
-    "Placing the node with its neighbours would make a cycle through a fallback node.",
-    "Support or remove the fallback node named as the culprit.",
-)
 SMALL_ISLAND = ReasonKind(
     "plan/small-island",
     "The node is supported, but its partition is too small to pay for a boundary.",
     "Lower the partitioner's min_partition_size, or remove the fallback beside it.",
-)
-PRESERVED = ReasonKind(
-    "plan/preserved-op",
-    "The op was kept whole for the delegate and then not placed in it.",
-    "Report it: the partitioner decomposes what it declines.",
 )
 EXCLUDED = ReasonKind(
     "plan/excluded",
@@ -205,8 +195,6 @@ KINDS: tuple[ReasonKind, ...] = (
     DYNAMIC_ARGUMENT,
     CONSTANT_OPERAND,
     LAYOUT,
-    PRESERVED,
-    CYCLE,
     NEIGHBOURS,
     SMALL_ISLAND,
     NO_KERNEL,
