@@ -1,28 +1,111 @@
-"""Elementwise functions of one tensor."""
+"""Elementwise functions of one tensor.
+
+Left to torch's decompositions, which are as exact and as fast: celu, selu, relu6, threshold,
+prelu, glu, logit, log_sigmoid_forward, hardshrink, softshrink, nan_to_num, frac, sgn, sinc,
+square, isposinf, isneginf, deg2rad, rad2deg, special_entr, special_log_ndtr.
+"""
 
 import torch
 
 from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, INTEGER, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, OneOf
-from mlx_coverage.registry.samples import Choice, elementwise
+from mlx_coverage.registry.samples import Choice, Integer, Number, elementwise
 from mlx_coverage.registry.spec import Family, Promotion
 
 aten = torch.ops.aten
 family = Family("unary")
 
+
+def in_float32(function):
+    """`function` of one array computed in float32 and left there: results are cast later."""
+
+    def widened(x):
+        return function(mx.astype(x, mx.float32))
+
+    widened.__name__ = getattr(function, "__name__", "widened")
+    return widened
+
+
 family.unary(
     ANY,
     {
+        aten.acos.default: mx.arccos,
+        aten.acosh.default: mx.arccosh,
+        aten.asin.default: mx.arcsin,
+        aten.asinh.default: mx.arcsinh,
+        aten.atan.default: mx.arctan,
+        aten.atanh.default: mx.arctanh,
         aten.cos.default: mx.cos,
+        aten.cosh.default: mx.cosh,
+        aten.erf.default: mx.erf,
+        aten.erfinv.default: mx.erfinv,
         aten.exp.default: mx.exp,
+        aten.exp2.default: lambda x: mx.power(2.0, x),
+        aten.expm1.default: mx.expm1,
+        aten.log.default: mx.log,
+        aten.log10.default: mx.log10,
+        aten.log1p.default: mx.log1p,
+        aten.log2.default: mx.log2,
+        aten.reciprocal.default: mx.reciprocal,
+        aten.rsqrt.default: mx.rsqrt,
         aten.sigmoid.default: mx.sigmoid,
+        aten.sin.default: mx.sin,
+        aten.sinh.default: mx.sinh,
+        aten.sqrt.default: mx.sqrt,
+        aten.tan.default: mx.tan,
         aten.tanh.default: mx.tanh,
     },
     promotion=Promotion.INT_TO_FLOAT,
 )
-family.unary(NUMBER, {aten.neg.default: mx.negative, aten.relu.default: lambda x: mx.maximum(x, 0)})
+family.unary(
+    NUMBER,
+    {
+        aten.abs.default: mx.abs,
+        aten.ceil.default: mx.ceil,
+        aten.floor.default: mx.floor,
+        aten.neg.default: mx.negative,
+        aten.relu.default: lambda x: mx.maximum(0, x),
+        aten.round.default: mx.round,
+        aten.trunc.default: mx.trunc,
+    },
+)
+family.unary(
+    ANY,
+    {
+        aten.isfinite.default: mx.isfinite,
+        aten.isinf.default: mx.isinf,
+        aten.isnan.default: mx.isnan,
+        aten.logical_not.default: mx.logical_not,
+        aten.sign.default: mx.sign,
+    },
+)
 family.unary(INTEGER | BOOL, {aten.bitwise_not.default: mx.bitwise_invert})
+family.unary(
+    FLOAT,
+    {
+        aten.hardsigmoid.default: in_float32(lambda x: _relu6(x + 3) / 6),
+        aten.hardswish.default: in_float32(lambda x: x * _relu6(x + 3) / 6),
+        aten.mish.default: in_float32(lambda x: x * mx.tanh(mx.logaddexp(x, 0.0))),
+        aten.silu.default: in_float32(lambda x: x * mx.sigmoid(x)),
+    },
+    whole=True,
+)
+
+
+def _relu6(x):
+    return mx.minimum(mx.maximum(x, 0), 6)
+
+
+@family.op(aten.signbit.default, samples=elementwise(), rules=[Dtype("self", ANY)])
+def signbit(self):
+    """signbit(Tensor self) -> Tensor"""
+    # The bit itself: comparisons would lose it for -0.0 and NaN.
+    if self.dtype == mx.float32:
+        self = mx.view(self, mx.int32)
+    elif self.dtype in (mx.float16, mx.bfloat16):
+        self = mx.view(self, mx.int16)
+    return self < 0
 
 
 @family.op(
@@ -31,10 +114,86 @@ family.unary(INTEGER | BOOL, {aten.bitwise_not.default: mx.bitwise_invert})
     rules=[Dtype("self", FLOAT), OneOf("approximate", ("none", "tanh"))],
     whole=True,
 )
-def gelu(self, approximate="none"):
+def gelu(self, *, approximate="none"):
     """gelu(Tensor self, *, str approximate='none') -> Tensor"""
     x = mx.astype(self, mx.float32)
     if approximate == "tanh":
         cubic = x + 0.044715 * (x * x * x)
         return 0.5 * x * (1 + mx.tanh(0.7978845608028654 * cubic))
     return 0.5 * x * (1 + mx.erf(x * 0.7071067811865476))
+
+
+@family.op(
+    aten.leaky_relu.default,
+    samples=elementwise(negative_slope=Number()),
+    rules=[Dtype("self", FLOAT)],
+)
+def leaky_relu(self, negative_slope=0.01):
+    """leaky_relu(Tensor self, Scalar negative_slope=0.01) -> Tensor"""
+    x = mx.astype(self, mx.float32)
+    return mx.where(x > 0, x, x * negative_slope)
+
+
+@family.op(
+    aten.hardtanh.default,
+    samples=elementwise(min_val=Number(-4, 0), max_val=Number(0, 4)),
+    rules=[Dtype("self", FLOAT)],
+)
+def hardtanh(self, min_val=-1, max_val=1):
+    """hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor"""
+    return mx.minimum(mx.maximum(self, min_val), max_val)
+
+
+@family.op(
+    aten.elu.default,
+    samples=elementwise(alpha=Number(), scale=Number(), input_scale=Number()),
+    rules=[Dtype("self", FLOAT)],
+)
+def elu(self, alpha=1, scale=1, input_scale=1):
+    """elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar input_scale=1) -> Tensor"""
+    x = mx.astype(self, mx.float32)
+    return mx.where(x < 0, mx.expm1(x * input_scale) * (alpha * scale), x * scale)
+
+
+@family.op(
+    aten.softplus.default,
+    samples=elementwise(beta=Number(0.25, 4), threshold=Number(0, 30)),
+    rules=[Dtype("self", FLOAT)],
+    whole=True,
+)
+def softplus(self, beta=1, threshold=20):
+    """softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor"""
+    x = mx.astype(self, mx.float32)
+    scaled = x * beta
+    return mx.where(scaled > threshold, x, mx.log1p(mx.exp(scaled)) / beta)
+
+
+@family.op(
+    aten.round.decimals,
+    samples=elementwise(decimals=Integer(-3, 3)),
+    rules=[Dtype("self", FLOAT)],
+)
+def round_decimals(self, *, decimals):
+    """round(Tensor self, *, int decimals) -> Tensor"""
+    if decimals == 0:
+        return mx.round(self)
+    x, power = mx.astype(self, mx.float32), 10.0 ** abs(decimals)
+    return mx.round(x * power) / power if decimals > 0 else mx.round(x / power) * power
+
+
+family.gap(
+    "MLX has no complementary error function, and 1 - erf loses all digits where it matters",
+    aten.erfc.default,
+    aten.special_erfcx.default,
+)
+family.gap(
+    "MLX has no gamma or Bessel functions",
+    aten.digamma.default,
+    aten.i0.default,
+    aten.lgamma.default,
+    aten.polygamma.default,
+    aten.special_i0e.default,
+    aten.special_i1.default,
+    aten.special_i1e.default,
+)
+family.gap("the inverse normal distribution is not in MLX", aten.special_ndtri.default)

@@ -1,0 +1,409 @@
+"""Functions of two tensors, or of a tensor and a number, and the selections among tensors.
+
+Left to torch's decompositions, which are as exact and as fast: rsub, floor_divide, addcmul,
+addcdiv, lerp, xlogy, float_power, clamp_min, clamp_max, isclose, heaviside, masked_fill,
+where with scalars.
+"""
+
+import math
+
+import torch
+
+from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, INTEGER, NUMBER
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.unary import signbit
+from mlx_coverage.registry.rules import Dtype, OneOf
+from mlx_coverage.registry.samples import (
+    BroadcastTensor,
+    Choice,
+    Number,
+    Tensor,
+    binary,
+    draw,
+    elementwise,
+)
+from mlx_coverage.registry.spec import Family, Promotion
+
+aten = torch.ops.aten
+family = Family("binary")
+
+
+def _is_array(value):
+    return not isinstance(value, (bool, int, float))
+
+
+def _is_half(dtype):
+    return dtype in (mx.float16, mx.bfloat16)
+
+
+def _is_integer(dtype):
+    return dtype in (mx.uint8, mx.int8, mx.int16, mx.int32, mx.int64)
+
+
+def _wrap(value, dtype):
+    # torch converts an integer operand to the tensor's dtype modulo its range; MLX refuses.
+    if type(value) is not int or not _is_integer(dtype):
+        return value
+    bits = 8 * dtype.size
+    value &= (1 << bits) - 1
+    return value if dtype == mx.uint8 or value < 1 << (bits - 1) else value - (1 << bits)
+
+
+def _convert(a, b):
+    """The operands, the one that is a number converted to the other's dtype as torch does."""
+    if not _is_array(b):
+        return a, _wrap(b, a.dtype)
+    return (a if _is_array(a) else _wrap(a, b.dtype)), b
+
+
+def _widen(a, b):
+    """`_convert`, and float32 for a half beside a number, which torch's products keep unrounded."""
+    a, b = _convert(a, b)
+    if not _is_array(b) and _is_half(a.dtype):
+        a = mx.astype(a, mx.float32)
+    elif not _is_array(a) and _is_half(b.dtype):
+        b = mx.astype(b, mx.float32)
+    return a, b
+
+
+def _converted(function):
+    return lambda a, b: function(*_convert(a, b))
+
+
+def _widened(function):
+    return lambda a, b: function(*_widen(a, b))
+
+
+for function, scalar, tensor in (
+    (mx.equal, aten.eq.Scalar, aten.eq.Tensor),
+    (mx.not_equal, aten.ne.Scalar, aten.ne.Tensor),
+    (mx.less, aten.lt.Scalar, aten.lt.Tensor),
+    (mx.less_equal, aten.le.Scalar, aten.le.Tensor),
+    (mx.greater, aten.gt.Scalar, aten.gt.Tensor),
+    (mx.greater_equal, aten.ge.Scalar, aten.ge.Tensor),
+):
+    row = _converted(function)
+    family.binary(ANY, {scalar: row, tensor: row}, promotion=Promotion.ALWAYS_BOOL)
+
+for function, scalar, tensor in (
+    (mx.bitwise_and, aten.bitwise_and.Scalar, aten.bitwise_and.Tensor),
+    (mx.bitwise_or, aten.bitwise_or.Scalar, aten.bitwise_or.Tensor),
+    (mx.bitwise_xor, aten.bitwise_xor.Scalar, aten.bitwise_xor.Tensor),
+):
+    row = _converted(function)
+    family.binary(INTEGER | BOOL, {scalar: row, tensor: row})
+
+family.binary(ANY, {aten.mul.Scalar: _widened(mx.multiply), aten.mul.Tensor: _widened(mx.multiply)})
+family.binary(ANY, {aten.maximum.default: mx.maximum, aten.minimum.default: mx.minimum})
+family.binary(
+    ANY,
+    {
+        aten.div.Scalar: _widened(mx.divide),
+        aten.div.Tensor: _widened(mx.divide),
+        aten.atan2.default: mx.arctan2,
+    },
+    promotion=Promotion.INT_TO_FLOAT,
+)
+family.binary(
+    ANY,
+    {
+        aten.logical_and.default: mx.logical_and,
+        aten.logical_or.default: mx.logical_or,
+        aten.logical_xor.default: lambda a, b: _as_bool(a) != _as_bool(b),
+    },
+    promotion=None,
+)
+
+
+def _as_bool(x):
+    return mx.astype(x, mx.bool_)
+
+
+def _add_scaled(combine, a, b, alpha):
+    if alpha == 1:
+        return combine(*_convert(a, b))
+    a, b, alpha = _as_arrays(a, b, alpha)
+    return combine(a, b * alpha)
+
+
+@family.op(
+    aten.add.Scalar,
+    samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
+    rules=[Dtype("self", ANY)],
+    promotion=Promotion.DEFAULT,
+)
+@family.op(
+    aten.add.Tensor,
+    samples=binary(alpha=Choice((1, 2, -3))),
+    rules=[Dtype("self", ANY), Dtype("other", ANY)],
+    promotion=Promotion.DEFAULT,
+)
+def add(self, other, alpha=1):
+    """add(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
+    return _add_scaled(mx.add, self, other, alpha)
+
+
+@family.op(
+    aten.sub.Scalar,
+    samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
+    rules=[Dtype("self", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+@family.op(
+    aten.sub.Tensor,
+    samples=binary(alpha=Choice((1, 2, -3))),
+    rules=[Dtype("self", NUMBER), Dtype("other", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+def sub(self, other, alpha=1):
+    """sub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
+    return _add_scaled(mx.subtract, self, other, alpha)
+
+
+_MODES = ("trunc", "floor")
+
+
+@family.op(
+    aten.div.Scalar_mode,
+    samples=elementwise(other=Number(1, 9), rounding_mode=Choice(_MODES)),
+    rules=[Dtype("self", NUMBER), OneOf("rounding_mode", _MODES)],
+    promotion=Promotion.DEFAULT,
+)
+@family.op(
+    aten.div.Tensor_mode,
+    samples=draw(
+        self=BroadcastTensor(("*S",)),
+        other=BroadcastTensor(("*S",), low=1, high=9),
+        rounding_mode=Choice(_MODES),
+    ),
+    rules=[Dtype("self", NUMBER), Dtype("other", NUMBER), OneOf("rounding_mode", _MODES)],
+    promotion=Promotion.DEFAULT,
+)
+def div(self, other, *, rounding_mode, result_dtype):
+    """div(Tensor self, Tensor other, *, str? rounding_mode) -> Tensor"""
+    if not _is_integer(result_dtype):
+        # Halves round at every step, as in torch, but beside a single number.
+        single = not _is_array(other) or other.ndim == 0
+        a, b = _as_arrays(*_widen(self, other)) if single else (self, other)
+        return mx.trunc(a / b) if rounding_mode == "trunc" else _floor_divide(a, b)
+    a, b = _as_arrays(self, other)
+    quotient = mx.floor_divide(a, _avoid_trap(b))
+    if a.dtype == mx.uint8:
+        return quotient
+    quotient = mx.where(b == -1, -a, quotient)
+    if rounding_mode == "floor":
+        return quotient
+    inexact = mx.remainder(a, _avoid_trap(b)) != 0
+    return quotient + mx.astype(inexact & ((a < 0) != (b < 0)), a.dtype)
+
+
+def _floor_divide(a, b):
+    # The quotient of the exact remainder: a / b may round up to the next integer.
+    remainder = _fmod(a, b)
+    borrow = (remainder != 0) & ((b < 0) != (remainder < 0))
+    quotient = (a - remainder) / b - mx.astype(borrow, a.dtype)
+    nearest = mx.round(quotient)
+    return mx.where(b == 0, a / b, mx.where(quotient == 0, 0 * (a / b), nearest))
+
+
+def _as_arrays(*operands):
+    """The operands as arrays of their common dtype, then halves in float32."""
+    dtype = next(x.dtype for x in operands if _is_array(x))
+    arrays = [x if _is_array(x) else mx.array(_wrap(x, dtype), dtype) for x in operands]
+    return [mx.astype(x, mx.float32) for x in arrays] if _is_half(dtype) else arrays
+
+
+def _avoid_trap(b):
+    # The lowest integer over -1 traps on a CPU. (Division by zero, an error in torch, is 0.)
+    return b if b.dtype == mx.uint8 else mx.where(b == -1, 1, b)
+
+
+def _fmod(a, b):
+    """Remainder of the division towards zero: exact, with the sign of `a`."""
+    if _is_integer(a.dtype):
+        remainder = mx.remainder(a, _avoid_trap(b))
+        return mx.where((remainder != 0) & ((a < 0) != (b < 0)), remainder - b, remainder)
+    remainder = mx.remainder(mx.abs(a), mx.abs(b))
+    # a * 0 keeps the sign of a zero; it is selected for finite a only.
+    return mx.where(remainder == 0, a * 0, mx.where(a < 0, -remainder, remainder))
+
+
+def _remainder(a, b):
+    """Remainder with the sign of `b`."""
+    if _is_integer(a.dtype):
+        return mx.remainder(a, _avoid_trap(b))
+    remainder = _fmod(a, b)
+    return mx.where((remainder != 0) & ((remainder < 0) != (b < 0)), remainder + b, remainder)
+
+
+def _of_arrays(function):
+    return lambda a, b: function(*_as_arrays(a, b))
+
+
+family.binary(
+    NUMBER,
+    {aten.fmod.Scalar: _of_arrays(_fmod), aten.remainder.Scalar: _of_arrays(_remainder)},
+    samples=elementwise(other=Number(1, 9)),
+)
+family.binary(
+    NUMBER,
+    {aten.fmod.Tensor: _of_arrays(_fmod), aten.remainder.Tensor: _of_arrays(_remainder)},
+    samples=draw(self=BroadcastTensor(("*S",)), other=BroadcastTensor(("*S",), low=1, high=9)),
+)
+
+
+@family.op(
+    aten.remainder.Scalar_Tensor,
+    samples=draw(self=Number(), other=Tensor(("*S",), low=1, high=9)),
+    rules=[Dtype("other", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+def remainder_of_number(self, other):
+    """remainder(Scalar self, Tensor other) -> Tensor"""
+    return _remainder(*_as_arrays(self, other))
+
+
+@family.op(
+    aten.pow.Scalar,
+    samples=draw(self=Number(), exponent=Tensor(("*S",), low=0, high=8)),
+    rules=[Dtype("exponent", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+@family.op(
+    aten.pow.Tensor_Tensor,
+    samples=draw(self=BroadcastTensor(("*S",)), exponent=BroadcastTensor(("*S",))),
+    rules=[Dtype("self", NUMBER), Dtype("exponent", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+def pow(self, exponent):
+    """pow(Tensor self, Tensor exponent) -> Tensor"""
+    a, b = _as_arrays(self, exponent)
+    if not _is_integer(a.dtype) or a.dtype == mx.uint8:
+        return mx.power(a, b)
+    # A negative power of an integer is 0, but for 1 and -1.
+    unit = mx.where((a == -1) & ((b & 1) != 0), -1, mx.astype(mx.abs(a) == 1, a.dtype))
+    return mx.where(b < 0, unit, mx.power(a, mx.maximum(b, 0)))
+
+
+@family.op(
+    aten.pow.Tensor_Scalar,
+    samples=elementwise(exponent=Choice((0, 1, 2, 3, 7))),
+    rules=[Dtype("self", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+def pow_of_number(self, exponent):
+    """pow(Tensor self, Scalar exponent) -> Tensor"""
+    x, power = _as_arrays(self, exponent)
+    # As torch: the common powers are products and roots, which differ in -inf and -0.0.
+    if exponent == 2:
+        return mx.square(x)
+    if exponent == 3:
+        return x * x * x
+    if exponent == 0.5 and self.dtype != mx.float16:
+        return mx.sqrt(x)
+    if exponent == -0.5 and self.dtype != mx.float16:
+        return mx.rsqrt(x)
+    return mx.power(x, power)
+
+
+def _shift_left(a, b):
+    outside = (b < 0) | (b >= 8 * a.dtype.size)
+    return mx.where(outside, 0, mx.left_shift(a, mx.where(outside, 0, b)))
+
+
+def _shift_right(a, b):
+    last = 8 * a.dtype.size - 1
+    outside = (b < 0) | (b > last)
+    # Shifting by all bits leaves the sign: two steps, as one is undefined.
+    shifted = mx.right_shift(a, mx.where(outside, last, b))
+    return mx.where(outside, mx.right_shift(shifted, 1), shifted)
+
+
+family.binary(
+    INTEGER,
+    {
+        aten.bitwise_left_shift.Tensor: _of_arrays(_shift_left),
+        aten.bitwise_left_shift.Tensor_Scalar: _of_arrays(_shift_left),
+        aten.__lshift__.Tensor: _of_arrays(_shift_left),
+        aten.__lshift__.Scalar: _of_arrays(_shift_left),
+        aten.bitwise_right_shift.Tensor: _of_arrays(_shift_right),
+        aten.bitwise_right_shift.Tensor_Scalar: _of_arrays(_shift_right),
+        aten.__rshift__.Tensor: _of_arrays(_shift_right),
+        aten.__rshift__.Scalar: _of_arrays(_shift_right),
+    },
+)
+
+
+def _ignore_nan(function):
+    return lambda a, b: mx.where(mx.isnan(a), b, mx.where(mx.isnan(b), a, function(a, b)))
+
+
+family.binary(
+    ANY, {aten.fmax.default: _ignore_nan(mx.maximum), aten.fmin.default: _ignore_nan(mx.minimum)}
+)
+
+
+def _hypot(a, b):
+    a, b = mx.abs(mx.astype(a, mx.float32)), mx.abs(mx.astype(b, mx.float32))
+    high, low = mx.maximum(a, b), mx.minimum(a, b)
+    ratio = low / mx.where(high == 0, 1, high)  # squares of the operands could overflow
+    length = high * mx.sqrt(1 + ratio * ratio)
+    return mx.where(mx.isinf(a) | mx.isinf(b), math.inf, length)
+
+
+def _copysign(a, b):
+    negative = signbit(b) if _is_array(b) else math.copysign(1, b) < 0
+    return mx.where(signbit(a) == negative, a, -a)
+
+
+family.binary(FLOAT, {aten.hypot.default: _hypot})
+family.binary(
+    ANY,
+    {aten.copysign.Scalar: _copysign, aten.copysign.Tensor: _copysign},
+    promotion=Promotion.INT_TO_FLOAT,
+)
+
+
+@family.op(
+    aten.clamp.Tensor,
+    samples=draw(
+        self=Tensor(("*S",)),
+        min=BroadcastTensor(("*S",)),
+        max=BroadcastTensor(("*S",), optional=True),
+    ),
+    rules=[Dtype("self", NUMBER), Dtype("min", NUMBER), Dtype("max", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+@family.op(
+    aten.clamp.default,
+    samples=elementwise(min=Number(-9, 0), max=Number(0, 9, optional=True)),
+    rules=[Dtype("self", NUMBER)],
+    promotion=Promotion.DEFAULT,
+)
+def clamp(self, min=None, max=None):
+    """clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor"""
+    if min is not None:
+        self = mx.maximum(*_convert(self, min))
+    return self if max is None else mx.minimum(*_convert(self, max))
+
+
+@family.op(
+    aten.where.self,
+    samples=draw(
+        condition=BroadcastTensor(("*S",), dtype=("bool",)),
+        self=BroadcastTensor(("*S",)),
+        other=BroadcastTensor(("*S",)),
+    ),
+    rules=[Dtype("condition", BOOL), Dtype("self", ANY), Dtype("other", ANY)],
+)
+def where(condition, self, other, *, result_dtype):
+    """where(Tensor condition, Tensor self, Tensor other) -> Tensor"""
+    return mx.where(condition, mx.astype(self, result_dtype), mx.astype(other, result_dtype))
+
+
+family.gap(
+    "MLX has no function for it",
+    aten.gcd.default,
+    aten.lcm.default,
+    aten.nextafter.default,
+)

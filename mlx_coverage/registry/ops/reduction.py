@@ -1,0 +1,357 @@
+"""Reductions and scans.
+
+Left to torch's decompositions, which are as exact and as fast: std, std_mean, aminmax,
+count_nonzero, nansum, the norms, and all other forms of sum, mean and var.
+"""
+
+import math
+
+import torch
+
+from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
+from mlx_coverage.registry.samples import Choice, Dim, Dims, Number, Tensor, draw, elementwise
+from mlx_coverage.registry.spec import Family, Limitation
+
+aten = torch.ops.aten
+family = Family("reduction")
+
+_KEEPDIM = Choice((False, True))
+
+
+def _some(**others):
+    """Samples of a tensor of at least one element: a maximum of nothing is an error."""
+    return draw(self=Tensor(("*S",)), sizes={"S": (1, 4)}, **others)
+
+
+def _axes(x, dim):
+    """MLX's axes: no dims, or an empty list of them, means all; no dimensions have no axes."""
+    if dim is None or x.ndim == 0:
+        return None
+    return dim if isinstance(dim, int) else tuple(dim) or None
+
+
+def _in(x, dtype):
+    """`x` in `dtype`, then in float32 for a half, so that sums and products accumulate there."""
+    x = mx.astype(x, dtype)
+    return mx.astype(x, mx.float32) if dtype in (mx.float16, mx.bfloat16) else x
+
+
+def _reduce(function, x, dim=None, keepdim=False):
+    """`function` over `dim`, and its identity where there is nothing to reduce."""
+    axes = _axes(x, dim)
+    if 0 not in x.shape:
+        return function(x, axes, keepdim)
+    # MLX reads past the end of an empty array of several dimensions.
+    reduced = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
+    reduced = {axis % x.ndim for axis in reduced}
+    kept = [1 if i in reduced else n for i, n in enumerate(x.shape) if keepdim or i not in reduced]
+    dtype = mx.bool_ if function in (mx.any, mx.all) else x.dtype
+    return mx.full(kept, _IDENTITIES[function], dtype)
+
+
+_IDENTITIES = {mx.sum: 0, mx.prod: 1, mx.mean: math.nan, mx.any: False, mx.all: True}
+
+
+# Sums, products and means
+
+
+@family.op(
+    aten.sum.dim_IntList,
+    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+)
+def sum(self, dim, keepdim=False, *, result_dtype):
+    """sum(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    # Integers widen before they are added.
+    return _reduce(mx.sum, _in(self, result_dtype), dim, keepdim)
+
+
+@family.op(
+    aten.mean.default, samples=elementwise(), rules=[Dtype("self", FLOAT), ResultDtype(FLOAT)]
+)
+def mean_of_all(self):
+    """mean(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
+    return _reduce(mx.mean, mx.astype(self, mx.float32))
+
+
+@family.op(
+    aten.mean.dim,
+    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
+    rules=[Dtype("self", FLOAT), ResultDtype(FLOAT)],
+)
+def mean(self, dim, keepdim=False):
+    """mean(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    return _reduce(mx.mean, mx.astype(self, mx.float32), dim, keepdim)
+
+
+@family.op(aten.prod.default, samples=elementwise(), rules=[Dtype("self", ANY), ResultDtype(ANY)])
+def prod_of_all(self, *, result_dtype):
+    """prod(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
+    return _reduce(mx.prod, _in(self, result_dtype))
+
+
+@family.op(
+    aten.prod.dim_int,
+    samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+)
+def prod(self, dim, keepdim=False, *, result_dtype):
+    """prod(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    return _reduce(mx.prod, _in(self, result_dtype), dim, keepdim)
+
+
+def _moments(x, dim, correction, keepdim):
+    """Variance and mean in two passes: the sum of squares would cancel."""
+    x = mx.astype(x, mx.float32)
+    center = _reduce(mx.mean, x, dim, True)
+    deviation = x - center
+    total = 1
+    for axis in (dim or range(x.ndim)) if x.ndim > 0 else ():
+        total = total * x.shape[axis]
+    freedom = mx.maximum(mx.array(total, mx.float32) - (1 if correction is None else correction), 0)
+    variance = _reduce(mx.sum, deviation * deviation, dim, keepdim) / freedom
+    return variance, center if keepdim else _reduce(mx.mean, x, dim)
+
+
+_CORRECTION = Number(0, 3, optional=True)
+
+
+@family.op(
+    aten.var.correction,
+    samples=elementwise(dim=Dims(optional=True), correction=_CORRECTION, keepdim=_KEEPDIM),
+    rules=[Dtype("self", FLOAT)],
+)
+def var(self, dim=None, *, correction=None, keepdim=False):
+    """var(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor"""  # noqa: E501
+    return _moments(self, dim, correction, keepdim)[0]
+
+
+@family.op(
+    aten.var_mean.correction,
+    samples=elementwise(dim=Dims(optional=True), correction=_CORRECTION, keepdim=_KEEPDIM),
+    rules=[Dtype("self", FLOAT)],
+    limitations=(
+        Limitation(
+            "the mean beside the variance is infinite where torch gives NaN",
+            "torch's one-pass update subtracts infinities",
+            avoids="inf",
+        ),
+    ),
+)
+def var_mean(self, dim=None, *, correction=None, keepdim=False):
+    """var_mean(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor, Tensor)"""  # noqa: E501
+    return _moments(self, dim, correction, keepdim)
+
+
+# Extremes
+
+
+@family.op(
+    aten.amax.default,
+    samples=_some(dim=Dims(), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY), NonEmpty("self")],
+)
+def amax(self, dim=(), keepdim=False):
+    """amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor"""
+    return mx.max(self, _axes(self, dim), keepdim)
+
+
+@family.op(
+    aten.amin.default,
+    samples=_some(dim=Dims(), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY), NonEmpty("self")],
+)
+def amin(self, dim=(), keepdim=False):
+    """amin(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor"""
+    return mx.min(self, _axes(self, dim), keepdim)
+
+
+family.unary(
+    ANY,
+    {aten.max.default: mx.max, aten.min.default: mx.min},
+    samples=_some(),
+    rules=[Dtype("self", ANY), NonEmpty("self")],
+)
+
+
+def _locate(function, x, dim, keepdim):
+    """`argmax` or `argmin` along one axis, also of a tensor without dimensions."""
+    if x.ndim == 0:
+        return mx.zeros((), mx.int64)
+    return function(x, dim, keepdim)
+
+
+@family.op(
+    aten.max.dim,
+    samples=_some(dim=Dim(), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY), NonEmpty("self")],
+)
+def max(self, dim, keepdim=False):
+    """max(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
+    return mx.max(self, _axes(self, dim), keepdim), _locate(mx.argmax, self, dim, keepdim)
+
+
+@family.op(
+    aten.min.dim,
+    samples=_some(dim=Dim(), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY), NonEmpty("self")],
+)
+def min(self, dim, keepdim=False):
+    """min(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
+    return mx.min(self, _axes(self, dim), keepdim), _locate(mx.argmin, self, dim, keepdim)
+
+
+@family.op(
+    aten.argmax.default,
+    samples=_some(dim=Dim(optional=True), keepdim=_KEEPDIM),
+    rules=[Dtype("self", NUMBER), NonEmpty("self")],
+)
+def argmax(self, dim=None, keepdim=False):
+    """argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"""
+    return _locate(mx.argmax, self, dim, keepdim)
+
+
+@family.op(
+    aten.argmin.default,
+    samples=_some(dim=Dim(optional=True), keepdim=_KEEPDIM),
+    rules=[Dtype("self", NUMBER), NonEmpty("self")],
+)
+def argmin(self, dim=None, keepdim=False):
+    """argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"""
+    return _locate(mx.argmin, self, dim, keepdim)
+
+
+# Truth
+
+
+family.unary(ANY, {aten.any.default: lambda x: _reduce(mx.any, x)})
+family.unary(ANY, {aten.all.default: lambda x: _reduce(mx.all, x)}, whole=True)
+
+
+@family.op(
+    aten.any.dim, samples=elementwise(dim=Dim(), keepdim=_KEEPDIM), rules=[Dtype("self", ANY)]
+)
+def any(self, dim, keepdim=False):
+    """any(Tensor self, int dim, bool keepdim=False) -> Tensor"""
+    return _reduce(mx.any, self, dim, keepdim)
+
+
+@family.op(
+    aten.all.dim,
+    samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY)],
+    whole=True,
+)
+def all(self, dim, keepdim=False):
+    """all(Tensor self, int dim, bool keepdim=False) -> Tensor"""
+    return _reduce(mx.all, self, dim, keepdim)
+
+
+@family.op(
+    aten.any.dims,
+    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY)],
+)
+def any_of_dims(self, dim=None, keepdim=False):
+    """any(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
+    return _of_dims(mx.any, self, dim, keepdim)
+
+
+def _of_dims(function, x, dim, keepdim):
+    # Here an empty list of dims reduces none of them.
+    if dim is not None and not dim:
+        return mx.astype(x, mx.bool_)
+    return _reduce(function, x, dim, keepdim)
+
+
+@family.op(
+    aten.all.dims,
+    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY)],
+    whole=True,
+)
+def all_of_dims(self, dim=None, keepdim=False):
+    """all(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
+    return _of_dims(mx.all, self, dim, keepdim)
+
+
+# Scans
+
+
+def _scan(function, x, dim):
+    """A scan along `dim`, also of a tensor without dimensions, which is its own scan."""
+    return function(x, dim) if x.ndim > 0 else x
+
+
+@family.op(
+    aten.cumsum.default,
+    samples=elementwise(dim=Dim()),
+    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+)
+def cumsum(self, dim, *, result_dtype):
+    """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
+    return _scan(mx.cumsum, _in(self, result_dtype), dim)
+
+
+@family.op(
+    aten.cumprod.default,
+    samples=elementwise(dim=Dim()),
+    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+)
+def cumprod(self, dim, *, result_dtype):
+    """cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
+    return _scan(mx.cumprod, _in(self, result_dtype), dim)
+
+
+@family.op(aten.logcumsumexp.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", FLOAT)])
+def logcumsumexp(self, dim):
+    """logcumsumexp(Tensor self, int dim) -> Tensor"""
+    return _scan(mx.logcumsumexp, mx.astype(self, mx.float32), dim)
+
+
+@family.op(
+    aten.logsumexp.default,
+    samples=_some(dim=Dims(least=1), keepdim=_KEEPDIM),
+    rules=[Dtype("self", FLOAT), NonEmpty("self")],
+    whole=True,
+)
+def logsumexp(self, dim, keepdim=False):
+    """logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor"""
+    return mx.logsumexp(mx.astype(self, mx.float32), _axes(self, dim), keepdim)
+
+
+def _scan_extreme(function, x, dim):
+    """Running extremes, and where the last of equal ones was seen; NaN wins."""
+    if x.ndim == 0:
+        return x, mx.zeros((), mx.int64)
+    # MLX's scans of halves lose NaN.
+    x = mx.astype(x, mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x
+    running = function(x, dim)
+    axis = dim % x.ndim
+    shape = [x.shape[axis] if i == axis else 1 for i in range(x.ndim)]
+    positions = mx.reshape(mx.arange(0, x.shape[axis], 1, mx.int64), shape)
+    seen = mx.where((x == running) | mx.isnan(x), positions, 0)
+    return running, mx.cummax(seen, dim)
+
+
+@family.op(aten.cummax.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)])
+def cummax(self, dim):
+    """cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
+    return _scan_extreme(mx.cummax, self, dim)
+
+
+@family.op(aten.cummin.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)])
+def cummin(self, dim):
+    """cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
+    return _scan_extreme(mx.cummin, self, dim)
+
+
+family.gap(
+    "which of equal elements torch reports is not specified, and MLX has no such reduction",
+    aten.kthvalue.default,
+    aten.median.dim,
+    aten.mode.default,
+    aten.nanmedian.dim,
+)
