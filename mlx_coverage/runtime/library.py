@@ -95,6 +95,12 @@ def counter(name: str) -> int:
     return value
 
 
+def list_functions() -> dict[str, int]:
+    """The function table that was compiled in: names and numbers of arguments."""
+    lines = _open().mlx_coverage_functions().decode().splitlines()
+    return {name: int(arity) for name, arity in (line.split() for line in lines)}
+
+
 def _open(verbose: bool = False) -> ctypes.CDLL:
     global _library
     with _lock:

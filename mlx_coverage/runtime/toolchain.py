@@ -52,8 +52,9 @@ class Toolchain:
         ]
         if (self.mlx / "include/metal_cpp").is_dir():
             headers.append(self.mlx / "include/metal_cpp")
+        # The work is MLX's: -O2 would lengthen the build by half for glue.
         flags = [
-            *("-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden"),
+            *("-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden"),
             # The wheel's c10 headers have their macros generated; and its libexecutorch is
             # compiled with the event tracer, which changes the layout of its classes.
             *("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_EVENT_TRACER_ENABLED"),

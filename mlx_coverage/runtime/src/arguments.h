@@ -10,7 +10,7 @@
 
 #include <mlx/mlx.h>
 
-#include "payload.h"
+#include "program.h"
 
 namespace mlx_coverage {
 

@@ -23,4 +23,30 @@ mx::array bound_indices(const Call& call, const mx::array& indices, int size) {
   return mx::clip(wide, mx::array(-int64_t{size}, wide.dtype()), last, s);
 }
 
+mx::array bound_starts(
+    const Call& call,
+    const mx::array& starts,
+    const mx::array& array,
+    const std::vector<int>& axes,
+    const mx::Shape& sizes) {
+  if (!mx::issubdtype(starts.dtype(), mx::integer) || starts.size() != axes.size()) {
+    call.refuse("expected " + std::to_string(axes.size()) + " integer starts, one for each axis.");
+  }
+  std::vector<int> last;
+  for (const int axis : axes) {
+    const int normal = mx::normalize_axis_index(axis, array.ndim(), "[bounds] ");
+    last.push_back(array.shape(normal) - sizes[normal]);
+    if (last.back() < 0) {
+      call.refuse("expected a slice no larger than the array.");
+    }
+  }
+  if (!call.on_cpu() || axes.empty()) {
+    return starts;
+  }
+  const auto s = call.stream();
+  const auto most = mx::array(last.begin(), {static_cast<int>(last.size())}, mx::int32);
+  const auto bounded = mx::clip(mx::astype(starts, mx::int32, s), mx::array(0), most, s);
+  return starts.ndim() == 0 ? mx::reshape(bounded, {}, s) : bounded;
+}
+
 } // namespace mlx_coverage

@@ -8,4 +8,12 @@ namespace mlx_coverage {
 // The same indices, kept inside an axis of `size` elements when the device would not.
 mx::array bound_indices(const Call& call, const mx::array& indices, int size);
 
+// Starts of a slice of `sizes` on some axes of `array`, kept so that the slice ends inside it.
+mx::array bound_starts(
+    const Call& call,
+    const mx::array& starts,
+    const mx::array& array,
+    const std::vector<int>& axes,
+    const mx::Shape& sizes);
+
 } // namespace mlx_coverage

@@ -6,6 +6,7 @@
 
 #include "failure.h"
 #include "functions.h"
+#include "payload.h"
 #include "process.h"
 #include "tensors.h"
 
@@ -220,11 +221,7 @@ void Delegate::execute(Span<EValue*> arguments) {
       fail(Error::InvalidProgram, "[output ", i, "] expected ",
            to_mlx_dtype(program_.outputs[i].dtype), ", came ", output.dtype(), ".");
     }
-    arranged.push_back(arrange_output(output, outputs[i]->toTensor(), i, s));
-  }
-  std::vector<mx::Shape> shapes;
-  for (const auto& output : results.outputs) {
-    shapes.push_back(output.shape());
+    arranged.push_back(prepare_output(outputs[i]->toTensor(), output, i, s));
   }
   // From here on the graph alone holds the inputs, so that MLX may reuse their buffers.
   results.outputs.clear();
@@ -233,12 +230,11 @@ void Delegate::execute(Span<EValue*> arguments) {
 
   for (size_t i = 0, tensor = 0, number = 0; i < program_.outputs.size(); ++i) {
     const Kind kind = program_.outputs[i].kind;
-    if (kind != Kind::tensor) {
+    if (kind == Kind::tensor) {
+      write_output(outputs[i]->toTensor(), arranged[tensor++]);
+    } else {
       *outputs[i] = make_value(results.numbers[number++], kind);
-      continue;
     }
-    write_tensor(outputs[i]->toTensor(), arranged[tensor], shapes[tensor], i);
-    ++tensor;
   }
   ++process.counters.calls;
 }
@@ -249,7 +245,7 @@ void Delegate::evaluate(Results& results, const Arrays& arranged) {
   // An updated state gives up its buffer to its new value: from here on there is no way back.
   is_poisoned_ = !results.updates.empty();
   for (const auto& update : program_.updates) {
-    states_[update.state] = mx::array(0);
+    states_[update.state].reset();
   }
   mx::eval(std::move(wanted));
   for (size_t i = 0; i < program_.updates.size(); ++i) {
@@ -321,7 +317,9 @@ Delegate::Results Delegate::run_directly(
 
 Delegate::Results Delegate::run_compiled(const Arrays& tensors) {
   Arrays inputs = tensors;
-  inputs.insert(inputs.end(), states_.begin(), states_.end());
+  for (const auto& state : states_) {
+    inputs.push_back(*state);
+  }
   Results results;
   results.outputs = compile_for_this_thread()(inputs);
   const auto first_update = results.outputs.end() - program_.updates.size();

@@ -11,7 +11,7 @@
 #include <mlx/mlx.h>
 
 #include "arguments.h"
-#include "payload.h"
+#include "program.h"
 
 namespace mlx_coverage {
 
@@ -50,7 +50,7 @@ class Delegate {
   std::vector<executorch::runtime::FreeableBuffer> memory_; // what constants_ may point into
   Arrays constants_;
   Arrays scalars_;
-  Arrays states_;
+  std::vector<std::optional<mx::array>> states_; // empty only while a call evaluates
   bool is_poisoned_ = false;
 
   // MLX keeps what it compiled per thread, keyed by the address of the function, and forgets it

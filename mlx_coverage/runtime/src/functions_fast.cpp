@@ -1,6 +1,8 @@
 // Fused functions: the device picks its kernel when the graph is built.
 #include "functions.h"
 
+#include "bounds.h"
+
 namespace mlx_coverage {
 
 namespace {
@@ -57,7 +59,12 @@ mx::array attention(const Call& c) {
 }
 
 mx::array cross_entropy(const Call& c) {
-  return mx::fast::cross_entropy(c.array(0), c.array(1), c.stream());
+  const auto logits = c.array(0);
+  if (logits.ndim() == 0) {
+    c.refuse("expected logits of one dimension at least.");
+  }
+  const auto targets = bound_indices(c, c.array(1), logits.shape(-1));
+  return mx::fast::cross_entropy(logits, targets, c.stream());
 }
 
 Arrays gated_delta_update(const Call& c) {

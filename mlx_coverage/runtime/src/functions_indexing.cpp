@@ -13,19 +13,23 @@ struct Range {
   mx::Shape strides;
 };
 
-// Three lists of one int per dimension, beginning at argument i. MLX clamps the ends itself.
-Range read_range(const Call& c, size_t i, size_t rank) {
+// Three lists of one int per dimension of `a`, beginning at argument i. MLX clamps the ends.
+Range read_range(const Call& c, size_t i, const mx::array& a) {
   const auto start = c.integers(i);
-  const auto stop = c.integers(i + 1);
+  auto stop = c.integers(i + 1);
   const auto strides = c.integers(i + 2);
   for (size_t k = 0; k < 3; ++k) {
-    if (c.items(i + k).size() != rank) {
-      c.refuse(i + k, std::to_string(rank) + " ints, one for each dimension");
+    if (c.items(i + k).size() != a.ndim()) {
+      c.refuse(i + k, std::to_string(a.ndim()) + " ints, one for each dimension");
     }
   }
-  for (const int stride : strides) {
-    if (stride == 0) {
+  for (size_t axis = 0; axis < a.ndim(); ++axis) {
+    if (strides[axis] == 0) {
       c.refuse(i + 2, "strides other than 0");
+    }
+    if (strides[axis] < 0 && stop[axis] < 0) {
+      // Going down past the first element; MLX counts -1 from the end.
+      stop[axis] = -a.shape(axis) - 1;
     }
   }
   return {
@@ -34,22 +38,38 @@ Range read_range(const Call& c, size_t i, size_t rank) {
 
 mx::array slice(const Call& c) {
   const auto a = c.array(0);
-  auto range = read_range(c, 1, a.ndim());
+  auto range = read_range(c, 1, a);
   return mx::slice(a, range.start, range.stop, range.strides, c.stream());
 }
 
 mx::array slice_update(const Call& c) {
   const auto a = c.array(0);
-  auto range = read_range(c, 2, a.ndim());
+  auto range = read_range(c, 2, a);
   return mx::slice_update(a, c.array(1), range.start, range.stop, range.strides, c.stream());
 }
 
 mx::array slice_at(const Call& c) {
-  return mx::slice(c.array(0), c.array(1), c.integers(2), c.shape(3), c.stream());
+  const auto a = c.array(0);
+  const auto axes = c.integers(2);
+  const auto sizes = c.shape(3);
+  if (sizes.size() != a.ndim()) {
+    c.refuse(3, std::to_string(a.ndim()) + " sizes, one for each dimension");
+  }
+  return mx::slice(a, bound_starts(c, c.array(1), a, axes, sizes), axes, sizes, c.stream());
 }
 
 mx::array slice_update_at(const Call& c) {
-  return mx::slice_update(c.array(0), c.array(1), c.array(2), c.integers(3), c.stream());
+  const auto a = c.array(0);
+  const auto update = c.array(1);
+  const auto axes = c.integers(3);
+  if (update.ndim() > a.ndim()) {
+    c.refuse("expected an update of at most " + std::to_string(a.ndim()) + " dimensions.");
+  }
+  // Leading dimensions that the update lacks are 1.
+  mx::Shape sizes(a.ndim() - update.ndim(), 1);
+  sizes.insert(sizes.end(), update.shape().begin(), update.shape().end());
+  return mx::slice_update(
+      a, update, bound_starts(c, c.array(2), a, axes, sizes), axes, c.stream());
 }
 
 // The index arrays of argument 1, for the leading axes of `a`.

@@ -136,6 +136,16 @@ mx::array qqmm(const Call& c) {
       c.stream());
 }
 
+mx::array segmented_mm(const Call& c) {
+  const auto a = c.array(0);
+  auto segments = c.array(2);
+  if (c.on_cpu() && a.ndim() > 0) {
+    const auto end = mx::array(static_cast<uint32_t>(a.shape(-1)), mx::uint32);
+    segments = mx::minimum(mx::astype(segments, mx::uint32, c.stream()), end, c.stream());
+  }
+  return mx::segmented_mm(a, c.array(1), segments, c.stream());
+}
+
 mx::array tensordot(const Call& c) {
   if (!c.is_list(2)) {
     return mx::tensordot(c.array(0), c.array(1), c.size(2), c.stream());
@@ -175,7 +185,7 @@ Rows matrix_functions() {
       {"qqmm", 8, qqmm},
       {"quantize", 5, quantize},
       {"quantized_matmul", 8, quantized_matmul},
-      {"segmented_mm", 3, [](const Call& c) { return mx::segmented_mm(c.array(0), c.array(1), c.array(2), c.stream()); }},
+      {"segmented_mm", 3, segmented_mm},
       {"tensordot", 3, tensordot},
       {"to_fp8", 1, [](const Call& c) { return mx::to_fp8(c.array(0), c.stream()); }},
       {"trace", 5, trace},

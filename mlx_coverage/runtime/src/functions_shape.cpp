@@ -120,13 +120,30 @@ mx::array roll(const Call& c) {
                       : mx::roll(a, shift[0], axes, c.stream());
 }
 
+// The number of parts is known, and checked before MLX makes as many arrays as were asked for.
+void expect_parts(const Call& c, size_t parts) {
+  if (parts != c.results()) {
+    c.refuse("expected " + std::to_string(c.results()) + " parts, came " + std::to_string(parts) +
+             ".");
+  }
+}
+
 Arrays split(const Call& c) {
   const auto a = c.array(0);
   const int axis = c.integer(2);
-  if (!c.is_list(1)) {
-    return mx::split(a, c.integer(1), axis, c.stream());
+  if (c.is_list(1)) {
+    expect_parts(c, c.items(1).size() + 1);
+    return mx::split(a, c.shape(1), axis, c.stream());
   }
-  return mx::split(a, c.shape(1), axis, c.stream());
+  expect_parts(c, c.size(1));
+  return mx::split(a, c.size(1), axis, c.stream());
+}
+
+Arrays unstack(const Call& c) {
+  const auto a = c.array(0);
+  const int axis = mx::normalize_axis_index(c.integer(1), a.ndim(), "[unstack] ");
+  expect_parts(c, a.shape(axis));
+  return mx::unstack(a, axis, c.stream());
 }
 
 mx::array tile(const Call& c) {
@@ -175,7 +192,7 @@ Rows shape_functions() {
       {"tile", 2, tile},
       {"transpose", 2, transpose},
       {"unflatten", 3, unflatten},
-      {"unstack", 2, [](const Call& c) { return mx::unstack(c.array(0), c.integer(1), c.stream()); }},
+      {"unstack", 2, unstack},
   };
 }
 

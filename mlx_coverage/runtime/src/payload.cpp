@@ -1,12 +1,12 @@
 #include "payload.h"
 
-#include <array>
 #include <cstring>
 #include <limits>
-#include <string_view>
+#include <utility>
 
 #include <mlx/version.h>
 
+#include "bytes.h"
 #include "failure.h"
 #include "functions.h"
 
@@ -21,78 +21,10 @@ constexpr uint32_t kNoKey = 0xFFFFFFFF;
 constexpr int kMaxNesting = 4;
 constexpr uint8_t kMaxRank = 16;
 
-uint32_t compute_crc(const uint8_t* data, size_t size) {
-  static const auto table = [] {
-    std::array<uint32_t, 256> entries{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit) {
-        value = (value >> 1) ^ (value & 1 ? 0xEDB88320u : 0u);
-      }
-      entries[i] = value;
-    }
-    return entries;
-  }();
-  uint32_t crc = 0xFFFFFFFFu;
-  for (size_t i = 0; i < size; ++i) {
-    crc = (crc >> 8) ^ table[(crc ^ data[i]) & 0xFF];
-  }
-  return ~crc;
-}
-
 std::string name_version(uint32_t version) {
   return std::to_string(version / 1000000) + "." + std::to_string(version / 1000 % 1000) + "." +
       std::to_string(version % 1000);
 }
-
-// Bounds-checked little-endian reads. The hosts that MLX supports are all little endian.
-class Reader {
- public:
-  Reader(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-
-  size_t remaining() const {
-    return size_ - at_;
-  }
-
-  template <typename T>
-  T read() {
-    need(sizeof(T));
-    T value;
-    std::memcpy(&value, data_ + at_, sizeof(T));
-    at_ += sizeof(T);
-    return value;
-  }
-
-  std::string read_text() {
-    const uint32_t length = read<uint32_t>();
-    need(length);
-    std::string text(reinterpret_cast<const char*>(data_ + at_), length);
-    at_ += length;
-    return text;
-  }
-
-  // A count is believed only when that many items, at their smallest, can still follow.
-  uint32_t read_count(const char* what, size_t item_bytes) {
-    const uint32_t count = read<uint32_t>();
-    if (count > remaining() / item_bytes) {
-      fail(Error::InvalidProgram, "[payload] ", what, ": ", count, " do not fit in ", remaining(),
-           " bytes.");
-    }
-    return count;
-  }
-
- private:
-  void need(size_t bytes) const {
-    if (bytes > remaining()) {
-      fail(Error::InvalidProgram, "[payload] truncated: expected ", bytes, " more bytes, came ",
-           remaining(), ".");
-    }
-  }
-
-  const uint8_t* data_;
-  size_t size_;
-  size_t at_ = 0;
-};
 
 class BodyReader {
  public:
@@ -111,7 +43,7 @@ class BodyReader {
     if (reader_.remaining() != 0) {
       fail(Error::InvalidProgram, "[payload] ", reader_.remaining(), " bytes follow the body.");
     }
-    release_slots();
+    program_.release_slots();
     return std::move(program_);
   }
 
@@ -371,45 +303,6 @@ class BodyReader {
     return slot;
   }
 
-  // Each array slot is released by the last step that reads it, outputs and new states excepted:
-  // MLX reuses the buffer of an array that nothing else refers to.
-  void release_slots() {
-    std::vector<bool> kept(program_.array_slots);
-    for (const auto& output : program_.outputs) {
-      if (output.kind == Kind::tensor) {
-        kept[output.slot] = true;
-      }
-    }
-    for (const auto& update : program_.updates) {
-      kept[update.slot] = true;
-    }
-    for (auto step = program_.steps.rbegin(); step != program_.steps.rend(); ++step) {
-      for (const auto& argument : step->arguments) {
-        release(argument, kept, step->released);
-      }
-      if (step->function->is_host()) {
-        continue;
-      }
-      for (const uint32_t slot : step->results) {
-        if (!kept[slot]) {
-          step->released.push_back(slot);
-        }
-      }
-    }
-  }
-
-  static void release(
-      const Argument& argument, std::vector<bool>& kept, std::vector<uint32_t>& released) {
-    for (const auto& item : argument.items) {
-      release(item, kept, released);
-    }
-    const auto slot = static_cast<uint32_t>(argument.integer);
-    if (argument.tag == Tag::array && !kept[slot]) {
-      kept[slot] = true;
-      released.push_back(slot);
-    }
-  }
-
   Reader reader_;
   Program program_;
   std::vector<std::string> strings_;
@@ -419,58 +312,6 @@ class BodyReader {
 };
 
 } // namespace
-
-size_t item_size(uint8_t dtype) {
-  switch (dtype) {
-    case 0: // uint8
-    case 1: // int8
-    case 11: // bool
-      return 1;
-    case 2: // int16
-    case 5: // float16
-    case 15: // bfloat16
-    case 27: // uint16
-      return 2;
-    case 3: // int32
-    case 6: // float32
-    case 28: // uint32
-      return 4;
-    case 4: // int64
-    case 7: // float64
-    case 9: // complex64
-    case 29: // uint64
-      return 8;
-    default:
-      return 0;
-  }
-}
-
-size_t TensorType::bytes() const {
-  size_t bytes = item_size(dtype);
-  for (const int64_t dim : dims) {
-    bytes *= static_cast<size_t>(dim);
-  }
-  return bytes;
-}
-
-bool Program::is_pure() const {
-  for (const auto& input : inputs) {
-    if (input.kind != Kind::tensor) {
-      return false;
-    }
-  }
-  for (const auto& output : outputs) {
-    if (output.kind != Kind::tensor) {
-      return false;
-    }
-  }
-  for (const auto& step : steps) {
-    if (std::string_view(step.function->name) == "host.item") {
-      return false;
-    }
-  }
-  return true;
-}
 
 Program read_program(const uint8_t* data, size_t size) {
   if (data == nullptr || size < kHeaderSize || std::memcmp(data, kMagic, 8) != 0) {

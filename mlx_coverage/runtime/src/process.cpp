@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include <executorch/runtime/platform/log.h>
+
 #include "failure.h"
 
 namespace mlx_coverage {
@@ -70,7 +72,7 @@ Process::Process() : max_array_bytes_(measure_memory()) {
     try {
       set_option(option, value);
     } catch (const std::exception& error) {
-      last_error() = std::string(variable) + ": " + error.what();
+      ET_LOG(Error, "%s: %s", variable, error.what());
     }
   }
 }

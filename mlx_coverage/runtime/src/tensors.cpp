@@ -213,8 +213,7 @@ mx::array read_tensor(const Tensor& tensor, const TensorType& type, size_t index
   return mx::transpose(wrap_memory(data, physical, dtype), inverse, s);
 }
 
-mx::array arrange_output(
-    const mx::array& array, const Tensor& tensor, size_t index, mx::Stream s) {
+mx::array prepare_output(Tensor& tensor, const mx::array& array, size_t index, mx::Stream s) {
   if (tensor.dim() != static_cast<ssize_t>(array.ndim())) {
     fail(Error::InvalidProgram, "[output ", index, "] expected ", tensor.dim(),
          " dimensions, came ", array.ndim(), ".");
@@ -223,25 +222,23 @@ mx::array arrange_output(
     fail(Error::InvalidProgram, "[output ", index, "] expected scalar type ",
          static_cast<int>(tensor.scalar_type()), ", came ", array.dtype(), ".");
   }
+  const std::vector<executorch::aten::SizesType> sizes(array.shape().begin(), array.shape().end());
+  const Error error = executorch::runtime::resize_tensor(tensor, {sizes.data(), sizes.size()});
+  if (error != Error::Ok) {
+    fail(error, "[output ", index, "] the tensor cannot be resized to ", array.shape(), ".");
+  }
+  if (tensor.nbytes() != array.nbytes()) {
+    fail(Error::Internal, "[output ", index, "] expected ", tensor.nbytes(), " bytes, came ",
+         array.nbytes(), ".");
+  }
   const std::vector<int> permutation = find_permutation(tensor);
   const auto arranged = permutation.empty() ? array : mx::transpose(array, permutation, s);
   return mx::contiguous(arranged, /* allow_col_major= */ false, s);
 }
 
-void write_tensor(
-    Tensor& tensor, const mx::array& arranged, const mx::Shape& shape, size_t index) {
-  const std::vector<executorch::aten::SizesType> sizes(shape.begin(), shape.end());
-  const Error error =
-      executorch::runtime::resize_tensor(tensor, {sizes.data(), sizes.size()});
-  if (error != Error::Ok) {
-    fail(error, "[output ", index, "] the tensor cannot be resized to ", shape, ".");
-  }
-  if (tensor.nbytes() != arranged.nbytes()) {
-    fail(Error::Internal, "[output ", index, "] expected ", tensor.nbytes(), " bytes, came ",
-         arranged.nbytes(), ".");
-  }
-  if (arranged.nbytes() != 0) {
-    std::memcpy(tensor.mutable_data_ptr(), arranged.data<char>(), arranged.nbytes());
+void write_output(Tensor& tensor, const mx::array& prepared) {
+  if (prepared.nbytes() != 0) {
+    std::memcpy(tensor.mutable_data_ptr(), prepared.data<char>(), prepared.nbytes());
   }
 }
 

@@ -8,7 +8,7 @@
 #include <mlx/mlx.h>
 
 #include "arguments.h"
-#include "payload.h"
+#include "program.h"
 
 namespace mlx_coverage {
 
@@ -35,10 +35,11 @@ bool owns_memory(const mx::array& array);
 // Checks dtype and shape against the program's, then wraps the tensor in logical dimension order.
 mx::array read_tensor(const Tensor& tensor, const TensorType& type, size_t index, mx::Stream s);
 
-// The array whose row-major elements are the tensor's memory: the dim order of the output applied.
-mx::array arrange_output(const mx::array& array, const Tensor& tensor, size_t index, mx::Stream s);
+// Resizes the tensor and gives the array whose row-major elements its memory is to hold: the dim
+// order of the tensor applied. All that can be refused is refused here, before evaluation.
+mx::array prepare_output(Tensor& tensor, const mx::array& array, size_t index, mx::Stream s);
 
-// Resizes the tensor to `shape` and copies the evaluated, arranged array into it.
-void write_tensor(Tensor& tensor, const mx::array& arranged, const mx::Shape& shape, size_t index);
+// Copies the evaluated, prepared array.
+void write_output(Tensor& tensor, const mx::array& prepared);
 
 } // namespace mlx_coverage
