@@ -40,8 +40,8 @@ def _is_integer(dtype):
     return dtype in (mx.uint8, mx.int8, mx.int16, mx.int32, mx.int64)
 
 
-def _wrap(value, dtype):
-    # torch converts an integer operand to the tensor's dtype modulo its range; MLX refuses.
+def wrap_integer(value, dtype):
+    """A number as torch converts it to `dtype`: integers modulo the range, which MLX refuses."""
     if type(value) is not int or not _is_integer(dtype):
         return value
     bits = 8 * dtype.size
@@ -52,8 +52,8 @@ def _wrap(value, dtype):
 def _convert(a, b):
     """The operands, the one that is a number converted to the other's dtype as torch does."""
     if not _is_array(b):
-        return a, _wrap(b, a.dtype)
-    return (a if _is_array(a) else _wrap(a, b.dtype)), b
+        return a, wrap_integer(b, a.dtype)
+    return (a if _is_array(a) else wrap_integer(a, b.dtype)), b
 
 
 def _widen(a, b):
@@ -209,7 +209,7 @@ def _floor_divide(a, b):
 def _as_arrays(*operands):
     """The operands as arrays of their common dtype, then halves in float32."""
     dtype = next(x.dtype for x in operands if _is_array(x))
-    arrays = [x if _is_array(x) else mx.array(_wrap(x, dtype), dtype) for x in operands]
+    arrays = [x if _is_array(x) else mx.array(wrap_integer(x, dtype), dtype) for x in operands]
     return [mx.astype(x, mx.float32) for x in arrays] if _is_half(dtype) else arrays
 
 

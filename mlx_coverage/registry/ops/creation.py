@@ -4,11 +4,15 @@ Left to torch's decompositions, which end in these: zeros, ones, new_*, *_like, 
 tril, triu, fill (a mask of a static size is folded into a constant).
 """
 
+import math
+
 import torch
 
-from mlx_coverage.registry.dtypes import ANY
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, ResultDtype
+from mlx_coverage.registry.ops.binary import wrap_integer
+from mlx_coverage.registry.rules import Dtype, Predicate, ResultDtype
 from mlx_coverage.registry.samples import Choice, Integer, Number, Sizes, draw, elementwise
 from mlx_coverage.registry.spec import Family
 
@@ -24,7 +28,7 @@ def _fill(shape, value, dtype):
         value = value != 0
     elif isinstance(value, float) and dtype not in (mx.float32, mx.float16, mx.bfloat16):
         value = int(value)
-    return mx.full(shape, value, dtype)
+    return mx.full(shape, wrap_integer(value, dtype), dtype)
 
 
 @family.op(
@@ -55,3 +59,59 @@ def full_like(self, fill_value, *, result_dtype):
 def scalar_tensor(s, *, result_dtype):
     """scalar_tensor(Scalar s, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return _fill((), s, result_dtype)
+
+
+def _can_list(call):
+    bounds = [call.arguments[name] for name in ("start", "end", "step")]
+    floats = any(isinstance(value, float) for value in bounds)
+    symbols = tuple([torch.SymFloat, torch.SymInt] if floats else [torch.SymFloat])
+    return not any(isinstance(value, symbols) for value in bounds)
+
+
+@family.op(
+    aten.arange.start_step,
+    samples=draw(start=Integer(-5, 5), end=Integer(5, 20), step=Integer(1, 3), dtype=_DTYPES),
+    rules=[
+        ResultDtype(NUMBER),
+        Predicate(_can_list, reasons.DYNAMIC_ARGUMENT, "integers, or numbers known at export"),
+    ],
+)
+def arange(start, end, step=1, *, result_dtype):
+    """arange(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
+    if not any(isinstance(value, float) for value in (start, end, step)):
+        return mx.arange(start, end, step, mx.int64)
+    # Listed in double precision, as torch computes; a call without inputs becomes a constant.
+    length = math.ceil((end - start) / step)
+    if result_dtype not in (mx.float32, mx.float16, mx.bfloat16):
+        start, step = int(start), int(step)
+    return mx.array([start + i * step for i in range(length)], result_dtype)
+
+
+@family.op(aten.empty.memory_format, rules=[ResultDtype(ANY)])
+def empty(size, *, result_dtype):
+    """empty(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
+    return mx.zeros(size, result_dtype)
+
+
+@family.op(aten.empty_strided.default, rules=[ResultDtype(ANY)])
+def empty_strided(size, *, result_dtype):
+    """empty_strided(SymInt[] size, SymInt[] stride, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
+    return mx.zeros(size, result_dtype)
+
+
+family.gap(
+    "it draws random numbers: torch's generator is not reproduced",
+    aten.bernoulli.default,
+    aten.bernoulli.p,
+    aten.multinomial.default,
+    aten.native_dropout.default,
+    aten.normal_functional.default,
+    aten.rand.default,
+    aten.rand_like.default,
+    aten.randint.default,
+    aten.randint.low,
+    aten.randn.default,
+    aten.randn_like.default,
+    aten.randperm.default,
+    kind="op/random",
+)

@@ -12,6 +12,7 @@ from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
 from mlx_coverage.registry.samples import Choice, Dim, Dims, Number, Tensor, draw, elementwise
+from mlx_coverage.registry.shapes import along, normalize_dim
 from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
@@ -329,9 +330,8 @@ def _scan_extreme(function, x, dim):
     # MLX's scans of halves lose NaN.
     x = mx.astype(x, mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x
     running = function(x, dim)
-    axis = dim % x.ndim
-    shape = [x.shape[axis] if i == axis else 1 for i in range(x.ndim)]
-    positions = mx.reshape(mx.arange(0, x.shape[axis], 1, mx.int64), shape)
+    axis = normalize_dim(dim, x.ndim)
+    positions = along(mx.arange(0, x.shape[axis], 1, mx.int64), axis, x.ndim)
     seen = mx.where((x == running) | mx.isnan(x), positions, 0)
     return running, mx.cummax(seen, dim)
 

@@ -115,7 +115,7 @@ def signbit(self):
     whole=True,
 )
 def gelu(self, *, approximate="none"):
-    """gelu(Tensor self, *, str approximate='none') -> Tensor"""
+    """gelu(Tensor self, *, str approximate="none") -> Tensor"""
     x = mx.astype(self, mx.float32)
     if approximate == "tanh":
         cubic = x + 0.044715 * (x * x * x)

@@ -1,0 +1,65 @@
+"""Sizes: host numbers, and the arithmetic that export leaves between them.
+
+Comparisons of sizes are not here: they only guard, and would specialise the program.
+"""
+
+import math
+import operator
+
+import torch
+
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.dtypes import BOOL, INTEGER
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.rules import Dtype, Predicate
+from mlx_coverage.registry.samples import Dim, Tensor, draw
+from mlx_coverage.registry.spec import Family
+
+aten = torch.ops.aten
+family = Family("sizes")
+
+
+@family.op(
+    aten.sym_size.int,
+    samples=draw(self=Tensor(("*S",)), dim=Dim(), groups={"S": (1, 4)}),
+    view=True,
+)
+def sym_size(self, dim):
+    """sym_size(Tensor self, int dim) -> SymInt"""
+    return self.shape[dim]
+
+
+@family.op(aten.sym_numel.default, samples=draw(self=Tensor(("*S",))), view=True)
+def sym_numel(self):
+    """sym_numel(Tensor self) -> SymInt"""
+    return math.prod(self.shape)
+
+
+@family.op(
+    aten._local_scalar_dense.default,
+    samples=draw(self=Tensor((1,))),
+    rules=[Dtype("self", INTEGER | BOOL)],
+)
+def local_scalar_dense(self):
+    """_local_scalar_dense(Tensor self) -> Scalar"""
+    return mx.host_item(self)
+
+
+_INTEGERS = Predicate(
+    lambda call: all(isinstance(value, int | torch.SymInt) for value in call.arguments.values()),
+    reasons.ARGUMENT_VALUE,
+    "integers",
+)
+
+for target, function in {
+    operator.add: lambda a, b: a + b,
+    operator.sub: lambda a, b: a - b,
+    operator.mul: lambda a, b: a * b,
+    operator.floordiv: lambda a, b: a // b,
+    operator.mod: lambda a, b: a % b,
+    operator.pow: lambda a, b: a**b,
+    operator.neg: lambda a: -a,
+    torch.sym_max: lambda a, b: mx.host_max(a, b),
+    torch.sym_min: lambda a, b: mx.host_min(a, b),
+}.items():
+    family.add(target, function, rules=[_INTEGERS], view=True)
