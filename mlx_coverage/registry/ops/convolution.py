@@ -9,12 +9,13 @@ import torch
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank, SameDtype, Static
-from mlx_coverage.registry.samples import Choice, Size, Sizes, draw, tensor
+from mlx_coverage.registry.samples import Choice, Samples, Size, Sizes, tensor
 from mlx_coverage.registry.shapes import expand_list, slice_axis
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("convolution")
+_WHY = "MLX passes over the padding, which torch multiplies with the weight"
 
 
 def _to_channels_last(a):
@@ -30,17 +31,19 @@ def _transpose_weight(weight, groups):
 
 @family.op(
     aten.convolution.default,
-    samples=draw(
+    samples=Samples(
+        {
+            "input": tensor("N", "G*I", "H", "H+1"),
+            "weight": tensor("G*O", "I", "K", 2),
+            "bias": tensor("G*O", optional=True),
+            "stride": Sizes(2, low=1, high=3),
+            "padding": Sizes(2, low=0, high=2),
+            "dilation": Sizes(2, low=1, high=2),
+            "transposed": Choice((False,)),
+            "output_padding": Sizes(2, low=0, high=0),
+            "groups": Size("G"),
+        },
         sizes={"N": (0, 2), "G": (1, 2), "I": (1, 3), "O": (1, 3), "H": (4, 7), "K": (1, 3)},
-        input=tensor("N", "G*I", "H", "H+1"),
-        weight=tensor("G*I", "I", "K", "2"),
-        bias=tensor("G*I", optional=True),
-        stride=Sizes(2, low=1, high=3),
-        padding=Sizes(2, low=0, high=2),
-        dilation=Sizes(2, low=1, high=2),
-        transposed=Choice((False,)),
-        output_padding=Sizes(2, low=0, high=0),
-        groups=Size("G"),
     ),
     rules=[
         Dtype("input", FLOAT),
@@ -52,6 +55,18 @@ def _transpose_weight(weight, groups):
         NonEmpty("weight"),
         *map(Static, ("stride", "padding", "dilation", "output_padding")),
     ],
+    limitations=(
+        Limitation(
+            "a NaN in the weight does not reach windows that lie in the padding", _WHY, avoids="nan"
+        ),
+        Limitation("an infinity in the weight gives no NaN in the padding", _WHY, avoids="inf"),
+        Limitation(
+            "float16 and bfloat16 results are rounded once more before the bias is added",
+            "MLX's convolution takes no bias, and gives the dtype of its input",
+            dtypes=FLOAT - {torch.float32},
+            avoids="rounding",
+        ),
+    ),
 )
 def convolution(
     input, weight, bias, stride, padding, dilation, transposed, output_padding, groups

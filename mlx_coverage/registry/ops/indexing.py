@@ -8,7 +8,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, FLOAT, INDEX, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
+from mlx_coverage.registry.rules import Dtype, Rank, Rule, SameDtype
 from mlx_coverage.registry.samples import (
     Choice,
     IndexList,
@@ -77,8 +77,8 @@ def _result_order(axes, rest, rank):
 @family.op(
     aten.index.Tensor,
     samples=draw(
-        sizes={"N": (1, 4), "S": (1, 4)},
-        groups={"S": (0, 3)},
+        sizes={"N": (1, 4), "*S": (1, 4)},
+        groups={"*S": (0, 3)},
         self=tensor("N", "*S"),
         indices=IndexList(),
     ),
@@ -97,8 +97,8 @@ def index(self, indices):
 @family.op(
     aten.index_put.default,
     samples=draw(
-        sizes={"N": (1, 4), "S": (1, 4)},
-        groups={"S": (0, 3)},
+        sizes={"N": (1, 4), "*S": (1, 4)},
+        groups={"*S": (0, 3)},
         self=tensor("N", "*S"),
         indices=IndexList(unique=True),
         values=tensor(),
@@ -139,7 +139,7 @@ def widen_half(a):
     return mx.astype(a, mx.float32) if a.dtype in (mx.float16, mx.bfloat16) else a
 
 
-INDEX_RULES = [Dtype("index", INDEX), Rank("self", 1), Rank("index", 1)]
+INDEX_RULES: list[Rule] = [Dtype("index", INDEX), Rank("self", 1), Rank("index", 1)]
 
 
 @family.op(

@@ -32,7 +32,7 @@ family = Family("joining")
 @family.op(
     aten.cat.default,
     samples=draw(
-        groups={"S": (0, 3)},
+        groups={"*S": (0, 3)},
         tensors=TensorList(("N", "*S"), along="dim"),
         dim=Dim(of="tensors"),
     ),
@@ -63,7 +63,7 @@ def split_with_sizes(self, split_sizes, dim=0):
 
 @family.op(
     aten.repeat.default,
-    samples=draw(groups={"S": (0, 3)}, self=tensor("*S"), repeats=Sizes("self", high=3)),
+    samples=draw(groups={"*S": (0, 3)}, self=tensor("*S"), repeats=Sizes("self", high=3)),
     rules=[Dtype("self", ANY)],
 )
 def repeat(self, repeats):
@@ -101,7 +101,7 @@ def roll(self, shifts, dims=()):
     aten.constant_pad_nd.default,
     samples=draw(
         sizes={"H": (2, 5), "W": (2, 5)},
-        groups={"S": (0, 2)},
+        groups={"*S": (0, 2)},
         self=tensor("*S", "H", "W"),
         pad=Sizes(4, low=-1, high=3),
         value=Number(),

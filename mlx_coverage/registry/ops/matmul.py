@@ -8,7 +8,7 @@ import torch
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
-from mlx_coverage.registry.samples import BroadcastTensor, Number, draw, tensor
+from mlx_coverage.registry.samples import BroadcastTensor, Choice, draw, tensor
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
@@ -52,8 +52,8 @@ def _add_product(self, a, b, beta, alpha):
         self=BroadcastTensor(("N", "M")),
         mat1=tensor("N", "K"),
         mat2=tensor("K", "M"),
-        beta=Number(-2, 2),
-        alpha=Number(-2, 2),
+        beta=Choice((1, 0, -2, 0.5)),
+        alpha=Choice((1, 2, -0.5)),
     ),
     rules=_floats("self", "mat1", "mat2"),
 )
@@ -68,8 +68,8 @@ def addmm(self, mat1, mat2, *, beta=1, alpha=1):
         self=BroadcastTensor(("B", "N", "M")),
         batch1=tensor("B", "N", "K"),
         batch2=tensor("B", "K", "M"),
-        beta=Number(-2, 2),
-        alpha=Number(-2, 2),
+        beta=Choice((1, 0, -2, 0.5)),
+        alpha=Choice((1, 2, -0.5)),
     ),
     rules=_floats("self", "batch1", "batch2"),
     whole=True,
@@ -85,10 +85,10 @@ def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
         self=BroadcastTensor(("N",)),
         mat=tensor("N", "K"),
         vec=tensor("K"),
-        beta=Number(-2, 2),
-        alpha=Number(-2, 2),
+        beta=Choice((1, 0, -2, 0.5)),
+        alpha=Choice((1, 2, -0.5)),
     ),
-    rules=_floats("self", "mat", "vec"),
+    rules=[*_floats("self", "mat", "vec"), Rank("self", 1, 1)],
 )
 def addmv(self, mat, vec, *, beta=1, alpha=1):
     """addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
@@ -99,7 +99,7 @@ def addmv(self, mat, vec, *, beta=1, alpha=1):
 @family.op(
     aten.linear.default,
     samples=draw(
-        groups={"S": (0, 3)},
+        groups={"*S": (0, 3)},
         input=tensor("*S", "K"),
         weight=tensor("M", "K"),
         bias=tensor("M", optional=True),

@@ -1,5 +1,7 @@
 """Layer, RMS, group and batch normalisation, in float32 whatever the input."""
 
+from typing import Any
+
 import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
@@ -7,7 +9,7 @@ from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, NonEmpty, Range, Rank
 from mlx_coverage.registry.samples import Choice, Number, Shape, Size, draw, tensor
 from mlx_coverage.registry.shapes import count_elements
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("normalization")
@@ -23,12 +25,31 @@ def _statistics(x, axes, eps):
     return mean, mx.rsqrt(mx.mean(mx.square(x - mean), axes, keepdims=True) + eps)
 
 
+_INFINITE_WEIGHT = Limitation(
+    "an infinite weight gives infinities where torch gives NaN",
+    "torch multiplies the input by weight * deviation and adds the rest, which is NaN there and "
+    "loses digits elsewhere; here the weight multiplies the normalised value",
+    avoids="inf",
+)
+
+_OVERFLOW = Limitation(
+    "a variance beyond float32 gives 0 where torch gives NaN",
+    "the difference of two overflowing sums in torch's kernel",
+    avoids="overflow",
+)
+_INFINITE_MEAN = Limitation(
+    "the mean of a row with infinities is infinite",
+    "torch gives an infinity or NaN, by the number of columns",
+    avoids="inf",
+)
+
+
 def _floats(*names):
     return [Dtype(name, FLOAT) for name in names]
 
 
-_EPS = Number(1e-6, 1e-2)
-_LAYER = {
+_EPS = Number(2.0**-20, 2.0**-7)
+_LAYER: dict[str, Any] = {
     "input": tensor("*B", "M", "K"),
     "normalized_shape": Shape(("M", "K")),
     "weight": tensor("M", "K", optional=True),
@@ -72,6 +93,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_
         sizes=_LAYER_SIZES, **_LAYER, bias=tensor("M", "K", optional=True), eps=_EPS
     ),
     rules=[*_floats("input", "weight", "bias"), Range("normalized_shape", low=1)],
+    limitations=(_INFINITE_MEAN,),
 )  # fmt: skip
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
@@ -82,7 +104,7 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
 
 @family.op(
     aten.rms_norm.default,
-    samples=draw(sizes=_LAYER_SIZES, **_LAYER, eps=Number(1e-6, 1e-2, optional=True)),
+    samples=draw(sizes=_LAYER_SIZES, **_LAYER, eps=Number(2.0**-20, 2.0**-7, optional=True)),
     rules=[*_floats("input", "weight"), Range("normalized_shape", low=1)],
     whole=True,
 )
@@ -104,8 +126,8 @@ def _scale_channels(x, weight, bias):
 @family.op(
     aten.group_norm.default,
     samples=draw(
-        sizes={"N": (1, 3), "G": (1, 3), "K": (1, 3), "S": (1, 4)},
-        groups={"S": (0, 3)},
+        sizes={"N": (1, 3), "G": (1, 3), "K": (1, 3), "*S": (1, 4)},
+        groups={"*S": (0, 3)},
         input=tensor("N", "G*K", "*S"),
         num_groups=Size("G"),
         weight=tensor("G*K", optional=True),
@@ -113,6 +135,7 @@ def _scale_channels(x, weight, bias):
         eps=_EPS,
     ),
     rules=[*_floats("input", "weight", "bias"), NonEmpty("input"), Rank("input", 2)],
+    limitations=(_INFINITE_WEIGHT, _OVERFLOW),
     whole=True,
 )
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
@@ -141,6 +164,7 @@ def _group_rows(input, groups):
         eps=_EPS,
     ),
     rules=[*_floats("input", "weight", "bias"), NonEmpty("input"), Rank("input", 2)],
+    limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )
 def native_group_norm(input, weight, bias, N, C, HxW, group, eps):  # noqa: N803
     """native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
@@ -149,7 +173,7 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):  # noqa: N803
     return result, mx.squeeze(mean, 2), mx.squeeze(deviation, 2)
 
 
-_BATCH = {
+_BATCH: dict[str, Any] = {
     "input": tensor("N", "C", "*S"),
     "weight": tensor("C", optional=True),
     "bias": tensor("C", optional=True),
@@ -160,7 +184,7 @@ _BATCH = {
     aten._native_batch_norm_legit_no_training.default,
     samples=draw(
         sizes={"C": (1, 4)},
-        groups={"S": (0, 3)},
+        groups={"*S": (0, 3)},
         **_BATCH,
         running_mean=tensor("C"),
         running_var=tensor("C", low=0.0, high=1e4),
@@ -186,14 +210,15 @@ def batch_norm_no_training(input, weight, bias, running_mean, running_var, momen
 @family.op(
     aten._native_batch_norm_legit.no_stats,
     samples=draw(
-        sizes={"N": (2, 3), "C": (1, 4), "S": (1, 4)},
-        groups={"S": (0, 3)},
+        sizes={"N": (2, 3), "C": (1, 4), "*S": (1, 4)},
+        groups={"*S": (0, 3)},
         **_BATCH,
         training=Choice((True,)),
         momentum=Number(0, 1),
         eps=_EPS,
     ),
     rules=[*_floats("input", "weight", "bias"), NonEmpty("input"), Rank("input", 2)],
+    limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )
 def batch_norm_no_stats(input, weight, bias, training, momentum, eps):
     """_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501

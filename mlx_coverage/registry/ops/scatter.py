@@ -4,13 +4,23 @@
 into these, `index_put` and `where`.
 """
 
+from typing import Any
+
 import torch
 
 from mlx_coverage.registry.dtypes import ANY, BOOL, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.indexing import INDEX_RULES, crop, widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Range, Rank, SameDtype
-from mlx_coverage.registry.samples import BroadcastTensor, Choice, IndexInto, Number, draw, tensor
+from mlx_coverage.registry.samples import (
+    BroadcastTensor,
+    Choice,
+    IndexInto,
+    Number,
+    Size,
+    draw,
+    tensor,
+)
 from mlx_coverage.registry.shapes import along, normalize_bound, normalize_dim
 from mlx_coverage.registry.spec import Family
 
@@ -64,7 +74,7 @@ def scatter_value(self, dim, index, value):
     return _scatter(self, dim, index, src, "set")
 
 
-_REDUCED = {
+_REDUCED: dict[str, Any] = {
     "self": tensor("A+X", "B"),
     "dim": Choice((1, -1)),
     "index": tensor("A", "K", dtype=("int64",), below="B"),
@@ -139,13 +149,13 @@ def _is_integer(a):
 @family.op(
     aten.slice_scatter.default,
     samples=draw(
-        sizes={"N": (4, 8), "K": (1, 2)},
-        self=tensor("N", "*S"),
-        src=tensor("K", "*S"),
+        sizes={"N": (1, 4), "B": (0, 2)},
+        self=tensor("2*N+B", "*S"),
+        src=tensor("N", "*S"),
         dim=Choice((0,)),
-        start=Choice((0, 1, None)),
-        end=Choice((None,)),
-        step=Choice((1,)),
+        start=Choice((0, None)),
+        end=Size("2*N"),
+        step=Choice((2,)),
     ),
     rules=[Dtype("self", ANY), SameDtype(("self", "src")), Rank("self", 1), Range("step", low=1)],
 )
@@ -180,8 +190,8 @@ def select_scatter(self, src, dim, index):
 @family.op(
     aten.masked_scatter.default,
     samples=draw(
-        sizes={"S": (1, 4), "M": (64, 80)},
-        groups={"S": (0, 3)},
+        sizes={"*S": (1, 4), "M": (64, 80)},
+        groups={"*S": (0, 3)},
         self=tensor("*S"),
         mask=BroadcastTensor(("*S",), dtype=("bool",)),
         source=tensor("M"),

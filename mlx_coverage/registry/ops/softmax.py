@@ -1,5 +1,7 @@
 """Softmax and its logarithm; halves are computed in float32."""
 
+from typing import Any
+
 import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
@@ -10,7 +12,7 @@ from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
 family = Family("softmax")
-_DOMAIN = {
+_DOMAIN: dict[str, Any] = {
     "samples": elementwise(dim=Dim(), half_to_float=Choice((False,))),
     "rules": [Dtype("self", FLOAT), OneOf("half_to_float", (False,))],
 }

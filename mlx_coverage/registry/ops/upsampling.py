@@ -3,7 +3,9 @@
 `pixel_shuffle`, `pixel_unshuffle` and upsampling in one and three dimensions arrive decomposed.
 """
 
+from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -32,8 +34,16 @@ def _step(size, count, factor):
     return mx.array(size, mx.float32) / mx.array(count, mx.float32)
 
 
+def _invert(factor):
+    """1 / factor as a fraction whose terms leave room in 64 bits."""
+    fraction = Fraction(factor).limit_denominator(2**15)
+    return fraction.denominator, fraction.numerator
+
+
 def _nearest(x, axis, count, factor, offset):
     size = x.shape[axis]
+    if offset == 0 and count in (size, 2 * size):  # torch then overlooks the factor
+        factor = None
     places = (mx.arange(0, count, 1, mx.float32) + offset) * _step(size, count, factor)
     index = mx.astype(mx.floor(places), mx.int32)
     return mx.take(x, mx.minimum(index, size - 1), axis)
@@ -41,15 +51,19 @@ def _nearest(x, axis, count, factor, offset):
 
 def _linear(x, axis, count, factor, align_corners):
     size = x.shape[axis]
-    index = mx.arange(0, count, 1, mx.float32)
+    if count == size:
+        return x + x * 0  # infinities become NaN, as in torch's sum of both neighbours
+    # Positions as fractions of integers, so that the weights are exact.
+    index = mx.arange(0, count, 1, mx.int64)
     if align_corners:
-        last = 1 if count == 1 else count - 1
-        places = index * (mx.array(size - 1, mx.float32) / mx.array(last, mx.float32))
+        above, below = index * (size - 1), 1 if count == 1 else count - 1
     else:
-        places = mx.maximum(_step(size, count, factor) * (index + 0.5) - 0.5, 0.0)
-    low = mx.minimum(mx.astype(mx.floor(places), mx.int32), size - 1)
+        step, unit = (size, count) if factor is None else _invert(factor)
+        above, below = mx.maximum((index * 2 + 1) * step - unit, 0), 2 * unit
+    low = mx.minimum(above // below, size - 1)
     high = mx.minimum(low + 1, size - 1)
-    weight = along(mx.minimum(places - mx.astype(low, mx.float32), 1.0), axis, x.ndim)
+    weight = mx.astype(above - low * below, mx.float32) / mx.array(below, mx.float32)
+    weight = along(mx.minimum(weight, 1.0), axis, x.ndim)
     return mx.take(x, low, axis) * (1 - weight) + mx.take(x, high, axis) * weight
 
 
@@ -66,16 +80,19 @@ def _is_sized(call):
 _SIZED = Predicate(_is_sized, DYNAMIC_ARGUMENT, "whole scale factors where sizes are dynamic")
 _SIZES = {"N": (1, 2), "H": (2, 6), "W": (2, 6)}
 _FACTORS = Choice(((2.0, 2.0), (1.0, 3.0), (1.5, 0.75), (2.3, 1.1)))
-_VEC = {
+_VEC: dict[str, Any] = {
     "input": tensor("N", "C", "H", "W"),
     "output_size": Choice((None,)),
     "scale_factors": _FACTORS,
 }
-_DEFAULT = {"self": tensor("N", "C", "H", "W"), "output_size": Sizes(2, low=1, high=9)}
+_DEFAULT: dict[str, Any] = {
+    "self": tensor("N", "C", "H", "W"),
+    "output_size": Sizes(2, low=1, high=9),
+}
 
 
 def _upsample(x, output_size, factors, function):
-    for axis, factor in zip((2, 3), factors or (None, None), strict=True):
+    for axis, factor in zip((3, 2), reversed(factors or (None, None)), strict=True):
         count = output_size[axis - 2] if output_size else _resize(x.shape[axis], factor)
         x = function(x, axis, count, factor)
     return x

@@ -10,6 +10,7 @@ from mlx_coverage.registry.dtypes import ANY
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, Range, Rank, Static
 from mlx_coverage.registry.samples import (
+    Choice,
     Dim,
     Dims,
     Expand,
@@ -76,10 +77,11 @@ def unsqueeze(self, dim):
 @family.op(
     aten.slice.Tensor,
     samples=draw(
-        self=tensor("N", "*S"),
+        sizes=dict.fromkeys("ABC", (2, 5)),
+        self=tensor("A", "B", "C"),
         dim=Dim(),
-        start=IndexInto(beyond=2, optional=True),
-        end=IndexInto(beyond=2, optional=True),
+        start=Choice((None, 0, 1, -2, -9)),
+        end=Choice((None, 9, -1, 3, 2**63 - 1)),
         step=Integer(1, 3),
     ),
     rules=[*_ANY, Rank("self", 1), Range("step", low=1)],
@@ -96,7 +98,7 @@ def slice(self, dim=0, start=None, end=None, step=1):
 @family.op(
     aten.select.int,
     samples=draw(
-        sizes={"N": (1, 4)}, groups={"S": (0, 3)}, self=tensor("N", "*S"), dim=Dim(),
+        sizes={"N": (1, 4)}, groups={"*S": (0, 3)}, self=tensor("N", "*S"), dim=Dim(),
         index=IndexInto(),
     ),
     rules=[*_ANY, Rank("self", 1)],
@@ -110,7 +112,9 @@ def select(self, dim, index):
 
 @family.op(
     aten.diagonal.default,
-    samples=draw(self=tensor("A", "B", "*S"), offset=Integer(-4, 4)),
+    samples=draw(
+        sizes={"A": (1, 5), "B": (1, 5)}, self=tensor("A", "B", "*S"), offset=Integer(-2, 2)
+    ),
     rules=[*_ANY, Rank("self", 2)],
     view=True,
 )
@@ -123,7 +127,7 @@ def diagonal(self, offset=0, dim1=0, dim2=1):
     aten.unfold.default,
     samples=draw(
         sizes={"N": (3, 6)}, self=tensor("*S", "N"), dimension=Integer(-1, -1),
-        size=Integer(0, 3), step=Integer(1, 3),
+        size=Integer(1, 3), step=Integer(1, 3),
     ),
     rules=[*_ANY, Rank("self", 1), Static("size"), Static("step")],
 )  # fmt: skip
