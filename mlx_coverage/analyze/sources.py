@@ -32,15 +32,18 @@ class Frame:
 
 def locate_node(node: Node) -> Source:
     """The user's line of a node; of a neighbour's, graded `inherited`, where it has none."""
-    frames = parse_stack(node.meta.get("stack_trace"))
-    if frames:
-        return locate_frames(frames)
+    own = _locate_stack(node)
+    if own.file is not None:
+        return own
     for neighbour in (*node.all_input_nodes, *node.users):
-        frames = parse_stack(neighbour.meta.get("stack_trace"))
-        if frames:
-            found = locate_frames(frames)
+        found = _locate_stack(neighbour)
+        if found.file is not None:
             return Source(found.file, found.line, found.code, "inherited", found.via)
-    return Source()
+    return own
+
+
+def _locate_stack(node: Node) -> Source:
+    return locate_frames(parse_stack(node.meta.get("stack_trace")))
 
 
 def locate_error(error: BaseException) -> Source:
@@ -100,8 +103,10 @@ def _walk(traceback: TracebackType | None) -> Iterable[Frame]:
         yield Frame(file, line, linecache.getline(file, line).strip())
 
 
+@lru_cache(maxsize=1024)
 def _is_file(file: str) -> bool:
-    return not file.startswith("<") and not file.endswith(">")
+    # torch's passes write their own frames with a path relative to site-packages.
+    return not file.startswith("<") and (Path(file).is_absolute() or Path(file).is_file())
 
 
 @lru_cache(maxsize=1024)

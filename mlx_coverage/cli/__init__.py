@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_coverage import __version__
-from mlx_coverage.cli import check, console, exits
+from mlx_coverage.cli import check, console, exits, ops
 
-_COMMANDS = (check,)
+_COMMANDS = (check, ops)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,5 +74,5 @@ def _explain(error: Exception) -> tuple[int, str]:
         return exits.MODEL_FAILED, error.describe()
     return exits.DEFECT, (
         f"this is a defect of mlx-coverage, please report it with the output of --traceback: "
-        f"{type(error).__name__}: {condense(error)}"
+        f"{condense(error)}"
     )
