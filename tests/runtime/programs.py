@@ -96,14 +96,20 @@ def load_payload(
     return Loaded(build_pte(Method(payload, inputs, outputs), data=data))
 
 
-def values_of(program: Program, *output_sizes: Sequence[int]) -> tuple[list[Value], list[Value]]:
-    """The ExecuTorch values of a program whose input sizes are static."""
-    sizes = iter(output_sizes)
+def values_of(
+    program: Program, *output_sizes: Sequence[int], numbers: Sequence[int | float | bool] = ()
+) -> tuple[list[Value], list[Value]]:
+    """The ExecuTorch values of a program whose input sizes are static.
+
+    A number that a method takes can only be the one that it was exported with: `numbers`.
+    """
+    sizes, given = iter(output_sizes), iter(numbers)
     examples = {Kind.INT: 0, Kind.FLOAT: 0.0, Kind.BOOL: False}
 
     def describe(item: Input | Output) -> Value:
         if item.kind is not Kind.TENSOR:
-            return NumberValue(examples[item.kind])
+            is_input = isinstance(item, Input)
+            return NumberValue(next(given) if is_input else examples[item.kind])
         dims = item.dims if isinstance(item, Input) else next(sizes)
         return TensorValue(item.dtype, dims)
 
@@ -111,10 +117,13 @@ def values_of(program: Program, *output_sizes: Sequence[int]) -> tuple[list[Valu
 
 
 def load_program(
-    program: Program, *output_sizes: Sequence[int], data: Mapping[str, bytes] | None = None
+    program: Program,
+    *output_sizes: Sequence[int],
+    data: Mapping[str, bytes] | None = None,
+    numbers: Sequence[int | float | bool] = (),
 ) -> Loaded:
     """The loaded method of a program; the sizes of its tensor outputs in order."""
-    inputs, outputs = values_of(program, *output_sizes)
+    inputs, outputs = values_of(program, *output_sizes, numbers=numbers)
     return load_payload(serialize(program), inputs, outputs, data)
 
 

@@ -1,9 +1,15 @@
 """Every row of the function table against the mlx.core function of its name."""
 
+import re
+from typing import Any
+
+import mlx.core as mx
 import pytest
 import torch
 
+from mlx_coverage import runtime
 from mlx_coverage.lowering import functions
+from mlx_coverage.runtime import library
 from mlx_coverage.runtime.functions import names
 from tests.runtime.programs import leaves, load_program, record_call, to_torch
 from tests.runtime.samples import SAMPLES, Arguments
@@ -25,6 +31,9 @@ NOT_ROWS = {
 }
 
 
+_RETURNS_ARRAYS = re.compile(r"-> (tuple\[|list\[)?(mlx\.core\.)?array")
+
+
 def test_every_row_has_samples():
     assert [name for name in ROWS if not SAMPLES.get(name)] == []
 
@@ -37,10 +46,7 @@ def test_library_has_the_rows_that_python_reads():
 def test_every_array_function_of_mlx_has_a_row():
     def list_names(module: Any, prefix: str = "") -> set[str]:
         return {
-            prefix + name
-            for name in dir(module)
-            if " -> array" in _signature(module, name) or " -> mlx.core.array" in _signature(module, name)
-            or " -> tuple[array" in _signature(module, name) or " -> list[array" in _signature(module, name)
+            prefix + name for name in dir(module) if _RETURNS_ARRAYS.search(_signature(module, name))
         }
 
     mlx = list_names(mx) | list_names(mx.fast, "fast.") | list_names(mx.fft, "fft.")
