@@ -111,7 +111,8 @@ class Drawing:
         """The dtype of a tensor argument."""
         accepted = self.domain.dtypes.get(name, ANY | {torch.complex64, torch.float64})
         if names is not None:
-            choices = [DTYPES[n] for n in names if DTYPES[n] in accepted]
+            given = [self.dtype if n == "case" else DTYPES[n] for n in names]
+            choices = [dtype for dtype in given if dtype in accepted]
         elif self._may_mix(name):
             # Promotion: mostly the case's dtype, sometimes any other.
             others = [dtype for dtype in ORDER if dtype in accepted & ANY]
@@ -443,7 +444,7 @@ def _number(
         return integers(least, most) if least <= most else st.just(ceiling)
     if not bounds.free:
         floor, ceiling = min(floor, ceiling), max(floor, ceiling)
-        return st.floats(floor, ceiling, width=32, allow_subnormal=False)
+        return st.floats(floor, ceiling, allow_subnormal=False)
     special = {"inf": [math.inf, -math.inf], "nan": [math.nan], "negative_zero": [-0.0]}
     awkward = [v for name, group in special.items() if name not in bounds.avoids for v in group]
     plain = st.floats(-8, 8, width=16, allow_subnormal=False)

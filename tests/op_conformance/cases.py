@@ -63,6 +63,10 @@ class Case:
         shown = ", ".join(f"{name}={_describe(v)}" for name, v in self.arguments.items())
         return f"{self.spec.name}({shown})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        # Hypothesis would print a dataclass field by field.
+        printer.text(repr(self))
+
     def run_torch(self, arguments: Mapping[str, Any] | None = None) -> Any:
         """What eager torch gives; raises what torch raises."""
         values = self.arguments if arguments is None else arguments
@@ -79,7 +83,7 @@ class Case:
         """All tensor operands, lists flattened."""
         return [t for value in self.arguments.values() for t in flatten(value)]
 
-    def replace(self, **arguments: Any) -> "Case":
+    def replace(self, /, **arguments: Any) -> "Case":
         """The case with other values of some arguments."""
         return Case(self.spec, {**self.arguments, **arguments}, self.constants)
 

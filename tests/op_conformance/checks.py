@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map_only
 from mlx_coverage.registry import default_registry, rules
 from mlx_coverage.registry.evaluate import evaluate
 from mlx_coverage.registry.judge import Unsupported, judge
-from mlx_coverage.registry.spec import OpSpec, Registry
+from mlx_coverage.registry.spec import Registry
 from tests.op_conformance.arrays import to_mlx, to_torch
 from tests.op_conformance.cases import Case, flatten
 from tests.op_conformance.criterion import MismatchError, compare
@@ -91,13 +91,3 @@ def verdict_slugs(case: Case, results: Any, registry: Registry | None = None) ->
     """The slugs of the verdict on a case, none when it is supported."""
     verdict = judge(case.bind(results), registry or default_registry())
     return [r.slug for r in verdict.reasons] if isinstance(verdict, Unsupported) else []
-
-
-def list_entries(registry: Registry | None = None) -> list[OpSpec]:
-    """All entries, and the patterns as entries whose target is their torch function."""
-    registry = registry or default_registry()
-    patterns = [
-        OpSpec(p.torch_function, p.implementation, p.rules, p.samples, family="patterns")
-        for p in registry.patterns
-    ]
-    return [*registry, *patterns]

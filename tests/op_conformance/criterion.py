@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -137,41 +138,42 @@ def is_no_farther(
 def has_binding_zeros(case: Case, expected: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     """Where torch's sign of zero is a fact about the op rather than about its kernel.
 
-    Only elementwise entries have such: sums and products of many numbers depend on an
-    order. And only elements at which torch's scalar and vector kernels agree, in the
-    result dtype and in float64 (`maximum(0.0, -0.0)` is either).
+    Only pointwise ops have such: sums and products of many numbers depend on an order.
+    And only elements whose operands hold no zeros of both signs (IEEE 754 leaves the
+    minimum of 0.0 and -0.0 free), at which torch's scalar and vector kernels agree, in
+    the result dtype and in float64.
     """
     binding = torch.zeros_like(where)
-    if case.spec.samples is None or not all(
-        dims == ("*S",) for dims in (getattr(g, "dims", ("*S",)) for g in _list_tensors(case))
-    ):
+    if torch.Tag.pointwise not in getattr(case.spec.target, "tags", ()):
         return binding
-    for index in where.nonzero().tolist()[:4]:
-        element = expected[tuple(index)]
-        binding[tuple(index)] = all(
-            bool(((result == 0) & (torch.signbit(result) == torch.signbit(element))).all())
-            for result in _run_alone(case, expected.shape, tuple(index))
+    for index in map(tuple, where.nonzero().tolist()[:4]):
+        scalars = [_pick(t, expected.shape, index, None, True) for t in case.tensors()]
+        scalars += [
+            torch.tensor(v, dtype=torch.float64)
+            for v in case.arguments.values()
+            if isinstance(v, (bool, int, float))
+        ]
+        signs = {bool(torch.signbit(value)) for value in scalars if value == 0}
+        binding[index] = len(signs) < 2 and all(
+            bool(((result == 0) & (torch.signbit(result) == torch.signbit(expected[index]))).all())
+            for result in _run_alone(case, expected.shape, index)
         )
     return binding
 
 
-def _list_tensors(case: Case) -> list[Any]:
-    assert case.spec.samples is not None
-    return [case.spec.samples.arguments.get(n) for n, v in case.arguments.items() if flatten(v)]
+def _pick(
+    tensor: torch.Tensor, shape: torch.Size, index: tuple[int, ...], length: int | None, wide: bool
+) -> torch.Tensor:
+    value = tensor.expand(shape)[index]
+    value = value.double() if wide and not value.is_complex() else value
+    return value if length is None else value.repeat(length)
 
 
 def _run_alone(case: Case, shape: torch.Size, index: tuple[int, ...]) -> Iterator[torch.Tensor]:
     """One element's operands through torch as a scalar and as a long row, in two dtypes."""
     for length in (None, 64):
-        for double in (False, True):
-
-            def pick(
-                tensor: torch.Tensor, length: int | None = length, double: bool = double
-            ) -> torch.Tensor:
-                value = tensor.expand(shape)[index]
-                value = value.double() if double and value.is_floating_point() else value
-                return value if length is None else value.repeat(length)
-
+        for wide in (False, True):
+            pick = partial(_pick, shape=shape, index=index, length=length, wide=wide)
             try:
                 results = case.run_torch(tree_map_only(torch.Tensor, pick, case.arguments))
             except (RuntimeError, IndexError):

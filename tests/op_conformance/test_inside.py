@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, seed, settings
 
+from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.dtypes import name_dtype
 from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.cases import Case, cases
-from tests.op_conformance.checks import check_inside, is_effective, list_entries
+from tests.op_conformance.checks import check_inside, is_effective
 from tests.op_conformance.domain import list_case_dtypes, list_followers
 
 # Examples of each run that must compare something; half of them in a short profile.
@@ -30,7 +31,7 @@ class Entry:
 
 ENTRIES = [
     Entry(spec, dtype)
-    for spec in list_entries()
+    for spec in default_registry()
     if spec.samples is not None
     for dtype in list_case_dtypes(spec)
 ]
