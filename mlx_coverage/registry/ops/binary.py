@@ -376,15 +376,15 @@ family.binary(
 )
 @family.op(
     aten.clamp.default,
-    samples=elementwise(min=Number(-9, 0), max=Number(0, 9, optional=True)),
+    samples=elementwise(min=Choice((-3, -1.5, 0, None)), max=Choice((0.5, 4))),
     rules=[Dtype("self", NUMBER)],
     promotion=Promotion.DEFAULT,
 )
 def clamp(self, min=None, max=None):
     """clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor"""
     if min is not None:
-        self = mx.maximum(*_convert(self, min))
-    return self if max is None else mx.minimum(*_convert(self, max))
+        self = mx.maximum(*_convert(min, self))
+    return self if max is None else mx.minimum(*_convert(max, self))
 
 
 @family.op(

@@ -11,7 +11,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
-from mlx_coverage.registry.samples import Choice, Dim, Dims, Number, Tensor, draw, elementwise
+from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
 from mlx_coverage.registry.shapes import along, normalize_dim
 from mlx_coverage.registry.spec import Family, Limitation
 
@@ -45,8 +45,8 @@ def _reduce(function, x, dim=None, keepdim=False):
     if 0 not in x.shape:
         return function(x, axes, keepdim)
     # MLX reads past the end of an empty array of several dimensions.
-    reduced = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
-    reduced = {axis % x.ndim for axis in reduced}
+    listed = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
+    reduced = {axis % x.ndim for axis in listed}
     kept = [1 if i in reduced else n for i, n in enumerate(x.shape) if keepdim or i not in reduced]
     dtype = mx.bool_ if function in (mx.any, mx.all) else x.dtype
     return mx.full(kept, _IDENTITIES[function], dtype)
@@ -116,7 +116,7 @@ def _moments(x, dim, correction, keepdim):
     return variance, center if keepdim else _reduce(mx.mean, x, dim)
 
 
-_CORRECTION = Number(0, 3, optional=True)
+_CORRECTION = Choice((None, 0, 1, 0.5))
 
 
 @family.op(

@@ -5,10 +5,13 @@ Comparisons of sizes are not here: they only guard, and would specialise the pro
 
 import math
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from mlx_coverage.registry import reasons
+from mlx_coverage.registry.call import Target
 from mlx_coverage.registry.dtypes import BOOL, INTEGER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, Predicate
@@ -51,7 +54,7 @@ _INTEGERS = Predicate(
     "integers",
 )
 
-for target, function in {
+_ARITHMETIC: dict[Target, Callable[..., Any]] = {
     operator.add: lambda a, b: a + b,
     operator.sub: lambda a, b: a - b,
     operator.mul: lambda a, b: a * b,
@@ -61,5 +64,6 @@ for target, function in {
     operator.neg: lambda a: -a,
     torch.sym_max: lambda a, b: mx.host_max(a, b),
     torch.sym_min: lambda a, b: mx.host_min(a, b),
-}.items():
+}
+for target, function in _ARITHMETIC.items():
     family.add(target, function, rules=[_INTEGERS], view=True)

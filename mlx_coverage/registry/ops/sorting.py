@@ -35,7 +35,10 @@ def _take(x, order, dim):
 
 @family.op(
     aten.sort.default,
-    samples=elementwise(dim=Dim(), descending=_FLAG),
+    # Up to 16 elements torch's sort is stable; beyond, the order of equal ones is its own.
+    samples=draw(
+        self=Tensor(("*B", "N")), dim=Choice((-1,)), descending=_FLAG, sizes={"N": (0, 9)}
+    ),
     rules=[Dtype("self", ANY)],
 )
 def sort(self, dim=-1, descending=False):
@@ -57,14 +60,14 @@ def sort_stable(self, *, dim=-1, descending=False):
 
 @family.op(
     aten.topk.default,
+    # Different values: which of equal ones torch returns is not specified.
     samples=draw(
-        self=Tensor(("*S",)),
-        dim=Dim(),
-        k=Integer(0, 2),
+        self=Tensor(("*B", "N"), below="N", unique=True),
+        k=Integer(1, 3),
+        dim=Choice((-1,)),
         largest=_FLAG,
-        sorted=_FLAG,
-        sizes={"S": (2, 6)},
-        groups={"S": (1, 3)},
+        sorted=Choice((True,)),
+        sizes={"N": (3, 8)},
     ),
     rules=[Dtype("self", NUMBER)],
 )
@@ -79,10 +82,11 @@ def topk(self, k, dim=-1, largest=True):
 @family.op(
     aten.searchsorted.Tensor,
     samples=draw(
-        sorted_sequence=Tensor(("N",), low=0, high=0),
+        sorted_sequence=Tensor(("N",), low=-9, high=9),
         self=Tensor(("*S",)),
         out_int32=_FLAG,
         right=_FLAG,
+        sizes={"N": (0, 1)},  # so that it is sorted
     ),
     rules=[
         Dtype("sorted_sequence", NUMBER),
@@ -99,7 +103,12 @@ def searchsorted(sorted_sequence, self, *, right=False):
 
 @family.op(
     aten.bucketize.Tensor,
-    samples=draw(self=Tensor(("*S",)), boundaries=Tensor(("N",), low=0, high=0), right=_FLAG),
+    samples=draw(
+        self=Tensor(("*S",)),
+        boundaries=Tensor(("N",), low=-9, high=9),
+        right=_FLAG,
+        sizes={"N": (0, 1)},
+    ),
     rules=[
         Dtype("boundaries", NUMBER),
         Rank("boundaries", 1, 1),
