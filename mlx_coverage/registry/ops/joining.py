@@ -63,7 +63,7 @@ def split_with_sizes(self, split_sizes, dim=0):
 
 @family.op(
     aten.repeat.default,
-    samples=draw(groups={"*S": (0, 3)}, self=tensor("*S"), repeats=Sizes("self", high=3)),
+    samples=draw(groups={"*S": (0, 3)}, self=tensor("*S"), repeats=Sizes("self", low=1, high=3)),
     rules=[Dtype("self", ANY)],
 )
 def repeat(self, repeats):
@@ -89,7 +89,7 @@ def flip(self, dims):
     samples=draw(
         self=tensor("A", "B", "C"), shifts=Sizes(2, low=-5, high=5), dims=Choice(([0, 1], [-1, 0]))
     ),
-    rules=[Dtype("self", ANY), Static("self")],
+    rules=[Dtype("self", ANY), Static("shifts")],
     whole=True,
 )
 def roll(self, shifts, dims=()):

@@ -120,7 +120,14 @@ def _find_maxima(self, windows, best):
 def _declare_max_pool(target, dims):
     spatial = len(dims)
 
-    def max_pool(self, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
+    def max_pool(
+        self,
+        kernel_size,
+        stride=(),
+        padding=(0,) * spatial,
+        dilation=(1,) * spatial,
+        ceil_mode=False,
+    ):
         windows = _windows(self, kernel_size, stride, padding, dilation, ceil_mode, spatial)
         best = _reduce(_pad(self, windows, _lowest(self.dtype)), windows, mx.maximum)
         return best, _find_maxima(self, windows, best)
@@ -161,7 +168,7 @@ def _declare_avg_pool(target, dims, dtypes):
         self,
         kernel_size,
         stride=(),
-        padding=0,
+        padding=(0,) * spatial,
         ceil_mode=False,
         count_include_pad=True,
         divisor_override=None,
