@@ -4,7 +4,7 @@ Works on a functionalised program, with torch's own subgraph matcher. A pattern'
 comes from tracing its torch function as the user's model was traced, once per dtype.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram, export
 from torch.fx import Graph, Node
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.utils.matcher_utils import InternalMatch, SubgraphMatcher
 
 from mlx_coverage.lowering.plan import Options, is_assertion, is_excluded
@@ -42,8 +43,11 @@ def substitute_patterns(program: ExportedProgram, registry: Registry, options: O
     """
     graph = program.graph_module.graph
     count = 0
+    present = {node.target for node in graph.nodes if node.op == "call_function"}
     for pattern in registry.patterns:
-        for traced in _trace_variants(pattern):
+        if not _ops(pattern) <= present:
+            continue
+        for traced in (_trace(pattern, dtype) for dtype in _find_dtypes(graph)):
             matcher = SubgraphMatcher(traced.graph)
             for match in matcher.match(graph):
                 count += _substitute(pattern, traced, match, registry, options)
@@ -69,36 +73,59 @@ def may_match(program: ExportedProgram, registry: Registry) -> bool:
     return any(_ops(pattern) <= present for pattern in registry.patterns)
 
 
-def _ops(pattern: Pattern) -> set[Any]:
-    # Of the float32 variant: casts may still be spelled otherwise before functionalisation.
-    *_, plain = _trace_variants(pattern)
-    return {node.target for node in plain.graph.nodes if node.op == "call_function"}
+@cache
+def _ops(pattern: Pattern) -> frozenset[Any]:
+    # In float32: casts may still be spelled otherwise before functionalisation.
+    function, examples = _make_function(pattern, torch.float32)
+    graph = make_fx(function)(*examples.values()).graph
+    return frozenset(node.target for node in graph.nodes if node.op == "call_function")
+
+
+def _find_dtypes(graph: Graph) -> list[torch.dtype]:
+    # With no cast in it, the float32 graph is part of the others: it must come last.
+    values = [node.meta.get("val") for node in graph.nodes]
+    present = {value.dtype for value in values if isinstance(value, torch.Tensor)}
+    return [d for d in (torch.bfloat16, torch.float16, torch.float32) if d in present]
+
+
+def _make_function(
+    pattern: Pattern, dtype: torch.dtype
+) -> tuple[Callable[..., Any], dict[str, torch.Tensor]]:
+    """The pattern as a function of its tensors alone, and examples of them by name."""
+    examples = _draw_examples(pattern, dtype)
+    literals = _literals(pattern)
+
+    def function(*values: torch.Tensor) -> Any:
+        given = dict(zip(examples, values, strict=True))
+        return pattern.torch_function(**given, **literals)
+
+    return function, examples
+
+
+def _literals(pattern: Pattern) -> dict[str, float]:
+    parameters = signature(pattern.torch_function).parameters.values()
+    return {
+        p.name: _SENTINEL + index
+        for index, p in enumerate(parameters)
+        if p.annotation is not torch.Tensor
+    }
 
 
 @cache
-def _trace_variants(pattern: Pattern) -> tuple[_Traced, ...]:
-    # With no cast in it, the float32 graph is part of the others: it must come last.
-    return tuple(_trace(pattern, dtype) for dtype in (torch.bfloat16, torch.float16, torch.float32))
-
-
 def _trace(pattern: Pattern, dtype: torch.dtype) -> _Traced:
-    names = list(signature(pattern.torch_function).parameters)
-    examples = _draw_examples(pattern, dtype)
-    tensors = [name for name in names if name in examples]
-    literals = {name: _SENTINEL + index for index, name in enumerate(names) if name not in examples}
+    function, examples = _make_function(pattern, dtype)
 
     class Function(torch.nn.Module):
         def forward(self, *values: torch.Tensor) -> Any:
-            given = dict(zip(tensors, values, strict=True))
-            return pattern.torch_function(**given, **literals)
+            return function(*values)
 
-    program = export(Function(), tuple(examples[name] for name in tensors))
+    program = export(Function(), tuple(examples.values()))
     program = program.run_decompositions({})
     remove_assertions(program)
     graph = program.graph_module.graph
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    parameters = dict(zip(tensors, placeholders, strict=True))
-    for name, sentinel in literals.items():
+    parameters = dict(zip(examples, placeholders, strict=True))
+    for name, sentinel in _literals(pattern).items():
         parameters[name] = _lift_literal(graph, name, sentinel)
     return _Traced(graph, parameters)
 
