@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_coverage import __version__
-from mlx_coverage.cli import check, console, exits, ops
+from mlx_coverage.cli import check, console, doctor, exits, export, ops, run
 
-_COMMANDS = (check, ops)
+_COMMANDS = (check, export, run, ops, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,6 +1,6 @@
 """Renderers of a CoverageReport. They read `analyze.model` alone: no torch, no mlx."""
 
-from mlx_coverage.report.files import UnwritableError, check_writable, write_file
+from mlx_coverage.report.files import UnwritableError, check_writable, stage_file, write_file
 from mlx_coverage.report.html import render_html
 from mlx_coverage.report.json import render_json
 from mlx_coverage.report.ops import render_ops
@@ -13,5 +13,6 @@ __all__ = [
     "render_json",
     "render_ops",
     "render_text",
+    "stage_file",
     "write_file",
 ]

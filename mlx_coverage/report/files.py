@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +28,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_file(path: Path, content: str | Callable[[BinaryIO], object]) -> None:
-    """Write beside the file, then rename: a reader never sees half of it.
+    """Write the whole file or nothing.
 
     Args:
         path: to be replaced.
@@ -36,28 +37,38 @@ def write_file(path: Path, content: str | Callable[[BinaryIO], object]) -> None:
     Raises:
         UnwritableError: the file system refuses.
     """
+    with stage_file(path) as scratch, scratch.open("wb") as file:
+        if isinstance(content, str):
+            file.write(content.encode(errors="replace"))
+        else:
+            content(file)
+
+
+@contextmanager
+def stage_file(path: Path) -> Iterator[Path]:
+    """A scratch file beside `path` that takes its place if nothing goes wrong.
+
+    Raises:
+        UnwritableError: the file system refuses.
+    """
     check_writable(path)
-    scratch = ""
+    scratch: Path | None = None
     try:
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            if isinstance(content, str):
-                file.write(content.encode(errors="replace"))
-            else:
-                content(file)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        scratch = Path(name)
+        yield scratch
         _copy_mode(scratch, path)
-        os.replace(scratch, path)
-        scratch = ""
+        scratch.replace(path)
     except OSError as error:
         raise UnwritableError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        if scratch:
-            Path(scratch).unlink(missing_ok=True)
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
 
 
-def _copy_mode(scratch: str, path: Path) -> None:
+def _copy_mode(scratch: Path, path: Path) -> None:
     # mkstemp makes files private; a report has the rights of any other new file.
     mask = os.umask(0)
     os.umask(mask)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask
-    os.chmod(scratch, mode)
+    scratch.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)

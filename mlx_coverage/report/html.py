@@ -51,9 +51,27 @@ def _make_environment() -> Environment:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.filters["share"] = lambda part, whole: format_share(part, whole)
+    environment.filters["share"] = format_share
     environment.filters["count"] = format_count
+    environment.filters["breakable"] = _allow_breaks
+    environment.filters["prose"] = _mark_code
     return environment
+
+
+def _allow_breaks(name: str) -> Markup:
+    """A dotted name that may break after its dots."""
+    return Markup(".<wbr>").join(sanitize(name).split("."))
+
+
+def _mark_code(sentence: str) -> Markup:
+    """A sentence in which `names` between backticks are set as code."""
+    pieces = sanitize(sentence).split("`")
+    if len(pieces) % 2 == 0:
+        return Markup.escape(sanitize(sentence))
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if i % 2 else piece
+        for i, piece in enumerate(pieces)
+    )
 
 
 def _clean(value: Any) -> Any:

@@ -1,0 +1,89 @@
+"""A lowered program's results against eager torch's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from mlx_coverage.analyze.failures import AttestationError, InputError
+from mlx_coverage.analyze.load import Exportable
+
+# Largest difference, relative to the largest magnitude in eager torch's output. Rounding adds
+# up over the layers of a model: 2^-24, 2^-11 and 2^-8 a step, times a few hundred.
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+
+
+def run_eagerly(
+    given: Exportable | ExportedProgram, program: ExportedProgram
+) -> tuple[list[Any], list[Any]]:
+    """The example inputs as the lowered program takes them, and what torch makes of them.
+
+    The buffers of the model stay as they are.
+
+    Raises:
+        InputError: the program was saved without example inputs.
+    """
+    if program.example_inputs is None:
+        raise InputError(
+            "--verify needs example inputs, and the .pt2 was saved without; leave it out, or name "
+            "a Python file"
+        )
+    args, kwargs = program.example_inputs
+    module = given.module if isinstance(given, Exportable) else program.module()
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    inputs = [i.clone() if isinstance(i, torch.Tensor) else i for i in _flatten((args, kwargs))]
+    with torch.no_grad():
+        outputs = functional_call(module, buffers, args, kwargs)
+    return inputs, _flatten(outputs)
+
+
+def compare(method: str, found: Sequence[Any], expected: Sequence[Any]) -> float:
+    """The largest relative difference of any output.
+
+    Raises:
+        AttestationError: an output differs by more than its dtype explains.
+    """
+    if len(found) != len(expected):
+        raise AttestationError(f"{method} gives {len(found)} outputs, torch {len(expected)}")
+    pairs = zip(found, expected, strict=True)
+    return max(
+        (_compare(f"{method}, output {i}", a, b) for i, (a, b) in enumerate(pairs)), default=0.0
+    )
+
+
+def _compare(what: str, found: Any, expected: Any) -> float:
+    if not isinstance(expected, torch.Tensor):
+        if found != expected:
+            raise AttestationError(f"{what} is {found!r}, torch's is {expected!r}")
+        return 0.0
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        raise AttestationError(
+            f"{what} is {found.dtype} {list(found.shape)}, "
+            f"torch's is {expected.dtype} {list(expected.shape)}"
+        )
+    error = _measure(found, expected)
+    tolerance = TOLERANCES.get(expected.dtype, 0.0)
+    if not error <= tolerance:
+        raise AttestationError(
+            f"{what} differs from eager torch by {error:.2g}; tolerance: {tolerance:g}"
+        )
+    return error
+
+
+def _measure(found: torch.Tensor, expected: torch.Tensor) -> float:
+    # NaN and infinities must be in the same places; the rest is measured.
+    a, b = found.double(), expected.double()
+    special = ~(a.isfinite() & b.isfinite())
+    if not torch.equal(a[special].nan_to_num(nan=7.0), b[special].nan_to_num(nan=7.0)):
+        return float("inf")
+    a, b = a[~special], b[~special]
+    if a.numel() == 0:
+        return 0.0
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
+
+
+def _flatten(values: Any) -> list[Any]:
+    return list(pytree.tree_leaves(values))

@@ -1,0 +1,104 @@
+"""Programs in ExecuTorch's runtime, its failures turned into one sentence."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlx_coverage import runtime
+from mlx_coverage.analyze.failures import InputError
+from mlx_coverage.analyze.program_file import Method
+from mlx_coverage.runtime.build import locate
+from mlx_coverage.runtime.toolchain import find_toolchain
+
+_MISSING_KERNEL = re.compile(r"Missing operator: (?:\[\d+\] )?(\S+)")
+_LOG_LINE = re.compile(r"^(?:\w \S+ )?\[[\w.]+:\d+\] (?P<text>.+)$", re.MULTILINE)
+
+
+def refuse_foreign(path: Path, methods: Sequence[Method]) -> None:
+    """Refuse a program that was lowered for another backend.
+
+    Raises:
+        InputError: it has delegates, none of them ours.
+    """
+    backends = sorted({backend for method in methods for backend in method.backends})
+    if backends and runtime.BACKEND_ID not in backends:
+        raise InputError(
+            f"{path} is lowered for {', '.join(backends)}; accepted: a program lowered with "
+            f"MLXPartitioner ({runtime.BACKEND_ID}); export the model again with it"
+        )
+
+
+class Execution:
+    """A method loaded for calls.
+
+    Args:
+        path: a program file that `read_program` has read.
+        method: name of one of its methods.
+
+    Raises:
+        InputError: ExecuTorch does not load it.
+        RuntimeUnavailable: our runtime cannot be had.
+    """
+
+    def __init__(self, path: Path, method: str) -> None:
+        from executorch.runtime import Runtime
+
+        runtime.load(verbose=not locate(find_toolchain()).is_file())
+        with _capture_native() as log:
+            try:
+                self._program = Runtime.get().load_program(path)
+                self._method = self._program.load_method(method)
+            except RuntimeError as error:
+                raise InputError(f"{path} does not load: {_explain(log(), error)}") from error
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        """Outputs of one call, copied out of the program's memory.
+
+        Raises:
+            InputError: the call failed.
+        """
+        with _capture_native() as log:
+            try:
+                outputs = self._method.execute(list(inputs))
+            except RuntimeError as error:
+                raise InputError(f"the call failed: {_explain(log(), error)}") from error
+        return [o.clone() if isinstance(o, torch.Tensor) else o for o in outputs]
+
+    def call(self, inputs: list[Any]) -> Any:
+        """One call and nothing around it, to be timed."""
+        return self._method.execute(inputs)
+
+
+def _explain(log: str, error: Exception) -> str:
+    missing = sorted(set(_MISSING_KERNEL.findall(log)))
+    if missing:
+        return f"the ExecuTorch runtime has no kernel for {', '.join(missing)}"
+    ours = runtime.last_error()
+    lines = _LOG_LINE.findall(log)
+    return (ours or (lines[0] if lines else str(error))).strip()
+
+
+@contextmanager
+def _capture_native() -> Iterator[Callable[[], str]]:
+    """Keep what C++ writes to stderr off the terminal; the yielded function reads it."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+
+        def read() -> str:
+            log.seek(0)
+            return log.read().decode(errors="replace")
+
+        os.dup2(log.fileno(), 2)
+        try:
+            yield read
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,115 @@
+"""`mlx-coverage export`: a model as a `.pte`, compared with eager torch on request."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_coverage.cli import check, console, exits
+
+if TYPE_CHECKING:
+    from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
+    from torch.export import ExportedProgram
+
+    from mlx_coverage.analyze.capture import Capture
+    from mlx_coverage.analyze.load import Methods
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "export",
+        parents=[shared],
+        help="lower a model to a .pte that runs on MLX",
+        description="Export a model, lower it with MLXPartitioner and write the .pte.",
+    )
+    check.add_model(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the .pte to write")
+    parser.add_argument(
+        "--verify", action="store_true",
+        help="run the program before it is written, and compare it with eager torch",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the program, unless it does not lower or (with --verify) computes something else."""
+    from mlx_coverage.report.files import check_writable, stage_file
+
+    path = Path(args.output)
+    check_writable(path)
+    with console.quiet():
+        with console.progress("loading torch and executorch"):
+            from mlx_coverage.analyze import capture, load
+            from mlx_coverage.lowering.partitioner import MLXPartitioner
+        with load.open_model(args.model) as methods:
+            with console.progress(f"exporting {args.model}"):
+                programs = capture.export_methods(methods)
+            with console.progress("lowering"):
+                make = partial(MLXPartitioner, exclude_ops=args.exclude)
+                lowered = capture.plan_methods(programs, make)
+                if lowered.refused is not None:
+                    raise lowered.refused
+                program = _finish(lowered.lowered)
+            with stage_file(path) as scratch:
+                with scratch.open("wb") as file:
+                    program.write_to_file(file)
+                lines = _verify(scratch, methods, programs) if args.verify else []
+    summary = [f"{path}: {_format_size(path.stat().st_size)}, {_count(lowered)}", *lines]
+    sys.stdout.write("\n".join(summary) + "\n")
+    return exits.PASSED
+
+
+def _count(lowered: "Capture") -> str:
+    from mlx_coverage.analyze.model import format_count, format_share
+
+    plans = lowered.plans.values()
+    nodes = sum(len(plan.placements) for plan in plans)
+    delegated = sum(plan.delegated for plan in plans)
+    partitions = sum(len(plan.partitions) for plan in plans)
+    return (
+        f"{format_share(delegated, nodes)} on MLX ({delegated} of {format_count(nodes, 'node')}), "
+        f"{format_count(partitions, 'partition')}"
+    )
+
+
+def _finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":
+    from executorch.exir import ExecutorchBackendConfig
+    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+
+    from mlx_coverage.analyze.failures import CaptureError
+    from mlx_coverage.registry.reasons import NO_KERNEL
+
+    # Buffers that stay with ExecuTorch lose their initial values without this pass.
+    names: list[str] = []
+    for method in edge.methods:
+        signature = edge.exported_program(method).graph_signature
+        mutated = set(signature.buffers_to_mutate.values())
+        names += [name for name, b in signature.inputs_to_buffers.items() if b in mutated]
+    passes = [InitializedMutableBufferPass(names)] if names else []
+    try:
+        return edge.to_executorch(ExecutorchBackendConfig(passes=passes))
+    except Exception as error:
+        raise CaptureError.from_error("edge", NO_KERNEL, error) from error
+
+
+def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProgram"]) -> list[str]:
+    from mlx_coverage.analyze.comparison import compare, run_eagerly
+    from mlx_coverage.cli.execution import Execution
+
+    lines = []
+    for name, program in programs.items():
+        inputs, expected = run_eagerly(methods[name], program)
+        error = compare(name, Execution(path, name)(inputs), expected)
+        lines.append(f"  verified {name}: largest difference from eager torch {error:.2g}")
+    return lines
+
+
+def _format_size(size: float) -> str:
+    for unit in ("bytes", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.4g} {unit}"
+        size /= 1000
+    return f"{size:.4g} GB"
