@@ -102,6 +102,7 @@ class MLXPartitioner(Partitioner):
                 node.meta["delegation_tag"] = tag
         tag_constant_data(exported_program)
         _tag_owned_buffers(exported_program)
+        _keep_initial_values(exported_program)
         return PartitionResult(tagged_exported_program=exported_program, partition_tags=tags)
 
 
@@ -129,3 +130,16 @@ def _tag_owned_buffers(program: ExportedProgram) -> None:
         tags = {node.meta.get("delegation_tag") for node in (writer, *placeholder.users)}
         if len(tags) == 1 and None not in tags:
             placeholder.meta["delegation_tag"] = tags.pop()
+
+
+def _keep_initial_values(program: ExportedProgram) -> None:
+    """Have ExecuTorch store the values that its own mutated buffers start with.
+
+    By default it stores none. Here values are fake, so that zeros are stored as well.
+    """
+    signature = program.graph_signature
+    mutated = set(signature.buffers_to_mutate.values())
+    for node in program.graph.nodes:
+        is_mutated = signature.inputs_to_buffers.get(node.name) in mutated
+        if is_mutated and "delegation_tag" not in node.meta:
+            node.meta["et_init_buffer"] = True

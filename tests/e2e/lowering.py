@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
 from executorch.exir import to_edge_transform_and_lower as lower_edge
+from executorch.exir.delegate import executorch_call_delegate as CALL_DELEGATE
 from executorch.exir.lowered_backend_module import LoweredBackendModule, get_lowered_submodules
 from executorch.runtime import Runtime
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
+from mlx_coverage.lowering.plan import find_ignored, is_counted
 from mlx_coverage.registry.call import canonicalize, name_target
 
 # A method: module, example arguments, keywords and dynamic shapes, as examples return it.
@@ -38,12 +40,6 @@ class Lowered:
         """The bytes of the file."""
         return bytes(self.program.buffer)
 
-    @cached_property
-    def loaded(self) -> Any:
-        """The program in ExecuTorch's runtime, where ours is registered."""
-        mlx_coverage.runtime.load()
-        return Runtime.get().load_program(self.pte)
-
     def delegates(self, method: str = "forward") -> list[LoweredBackendModule]:
         """The partitions of a method that went to the delegate."""
         module = self.edge.exported_program(method).graph_module
@@ -52,31 +48,31 @@ class Lowered:
     def fallbacks(self, method: str = "forward") -> list[str]:
         """Names of the ops that stay with ExecuTorch, in graph order."""
         graph = self.edge.exported_program(method).graph
-        names = [
+        ignored = find_ignored(graph)
+        return [
             name_target(canonicalize(node.target))
             for node in graph.nodes
-            if node.op == "call_function"
+            if is_counted(node) and node not in ignored and node.target is not CALL_DELEGATE
         ]
-        return [name for name in names if name not in _NO_WORK]
 
     def start(self, method: str = "forward") -> "Running":
-        """The method with fresh state."""
-        return Running(self.loaded.load_method(method))
+        """The method in ExecuTorch's runtime, with fresh state."""
+        mlx_coverage.runtime.load()
+        # A program gives the same method again, so fresh state needs a fresh program.
+        return Running(self, Runtime.get().load_program(self.pte).load_method(method))
 
 
 @dataclass
 class Running:
     """A loaded method; its state lives as long as this object."""
 
+    lowered: Lowered  # ExecuTorch's binding reads the file's bytes without owning them
     method: Any
 
     def __call__(self, *inputs: Any) -> list[Any]:
         """Outputs of one call, copied out of ExecuTorch's memory."""
         results = self.method.execute(pytree.tree_leaves(inputs))
         return [r.clone() if isinstance(r, Tensor) else r for r in results]
-
-
-_NO_WORK = {"operator.getitem", "executorch.exir.delegate.executorch_call_delegate"}
 
 
 def lower(model: nn.Module, *inputs: Any, dynamic_shapes: Any = None, **options: Any) -> Lowered:

@@ -1,0 +1,204 @@
+"""Mutable buffers: initial values, updates over calls, and readers and writers apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.e2e.closeness import assert_close
+from tests.e2e.lowering import Lowered, lower, run_eagerly
+
+DETOUR = "aten.sin.default"  # kept off the delegate, to split the graph there
+
+
+class Accumulator(nn.Module):
+    """A running sum that does not start at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.total.add_(x)
+        return self.total * 2
+
+
+class WrittenAfterDetour(nn.Module):
+    """Read in the first partition and written in the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.sin(x + self.state)
+        self.state.copy_(y * 3 - 1)
+        return y + 1
+
+
+class ReadAfterDetour(nn.Module):
+    """Written in the first partition; the old value is read in the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        old = self.state.clone()
+        new = x * 2 + old
+        self.state.copy_(new)
+        return torch.sin(new * 3) + old
+
+
+class ReadByFallback(nn.Module):
+    """The fallback itself reads the buffer, the delegate writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.sin(self.state)
+        self.state.mul_(x)
+        return y + x
+
+
+class WrittenByFallback(nn.Module):
+    """The delegate reads the buffer, the fallback writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * self.state
+        self.state.copy_(torch.sin(y))
+        return y + 1
+
+
+class NewValueIsOutput(nn.Module):
+    """What is written is also the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        new = self.state + x
+        self.state.copy_(new)
+        return new, self.state
+
+
+class TwoBuffers(nn.Module):
+    """Each is written from the other: a swap with an update."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("first", torch.tensor([1.0, -2.0, 3.0]))
+        self.register_buffer("second", torch.tensor([5.0, 0.5, -1.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.first.clone(), self.second.clone()
+        self.first.copy_(second * x)
+        self.second.copy_(first - x)
+        return first + second
+
+
+class Overwritten(nn.Module):
+    """Written without being read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("last", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last.copy_(x * 2)
+        return x + 1
+
+
+class Shifted(nn.Module):
+    """Written through a view: the new value goes in at the end, the oldest leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.arange(6.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shifted = torch.cat([self.window[3:], x])
+        self.window.copy_(shifted)
+        return self.window.cumsum(0)
+
+
+class Counter(nn.Module):
+    """An integer state without dimensions, which places the update of another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("step", torch.tensor(2))
+        self.register_buffer("log", torch.zeros(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.log.index_copy_(0, self.step.reshape(1), x.reshape(1, 3))
+        self.step.add_(1)
+        return self.log.sum(0) + self.step
+
+
+WHOLE = [Accumulator, NewValueIsOutput, TwoBuffers, Overwritten, Shifted, Counter]
+SPLIT = [WrittenAfterDetour, ReadAfterDetour, ReadByFallback, WrittenByFallback]
+
+
+def compare_calls(lowered: Lowered, model: nn.Module, calls: Sequence[Any]) -> None:
+    run = lowered.start()
+    for call in calls:
+        assert_close(run(call), run_eagerly(model, call))
+
+
+@pytest.mark.parametrize("model", WHOLE, ids=lambda m: m.__name__)
+def test_state_in_one_partition(model: type[nn.Module]) -> None:
+    module = model().eval()
+    lowered = lower(module, torch.randn(3))
+    assert lowered.fallbacks() == []
+    assert len(lowered.delegates()) == 1
+    compare_calls(lowered, module, torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("model", SPLIT, ids=lambda m: m.__name__)
+def test_state_read_and_written_apart(model: type[nn.Module]) -> None:
+    module = model().eval()
+    lowered = lower(module, torch.randn(3), exclude_ops=[DETOUR])
+    assert DETOUR in lowered.fallbacks()
+    assert lowered.delegates()
+    compare_calls(lowered, module, torch.randn(5, 3))
+
+
+def test_each_loaded_method_has_its_own_state() -> None:
+    module = Accumulator().eval()
+    lowered = lower(module, torch.randn(3))
+    x = torch.ones(3)
+    first = lowered.start()
+    first(x)
+    first(x)
+    assert_close(lowered.start()(x), run_eagerly(Accumulator(), x))
+
+
+def test_owned_state_is_not_passed_on_each_call() -> None:
+    lowered = lower(Accumulator().eval(), torch.randn(3))
+    (delegate,) = lowered.delegates()
+    signature = delegate.original_module.graph_signature
+    assert list(signature.user_inputs) == ["x"]
+    assert signature.buffers_to_mutate
+
+
+def test_zero_state_is_not_stored() -> None:
+    class Cache(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("keys", torch.zeros(1 << 20))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.keys.add_(x)
+            return self.keys.sum()
+
+    assert len(lower(Cache().eval(), torch.ones(1)).pte) < 64 << 10
