@@ -8,11 +8,10 @@ import math
 
 import torch
 
-from mlx_coverage.registry import reasons
 from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.binary import wrap_integer
-from mlx_coverage.registry.rules import Dtype, Predicate, ResultDtype
+from mlx_coverage.registry.rules import Dtype, ResultDtype, Static
 from mlx_coverage.registry.samples import Choice, Integer, Number, Sizes, draw, elementwise
 from mlx_coverage.registry.spec import Family
 
@@ -61,25 +60,17 @@ def scalar_tensor(s, *, result_dtype):
     return _fill((), s, result_dtype)
 
 
-def _can_list(call):
-    bounds = [call.arguments[name] for name in ("start", "end", "step")]
-    floats = any(isinstance(value, float) for value in bounds)
-    symbols = tuple([torch.SymFloat, torch.SymInt] if floats else [torch.SymFloat])
-    return not any(isinstance(value, symbols) for value in bounds)
-
-
 @family.op(
     aten.arange.start_step,
     samples=draw(start=Integer(-5, 5), end=Integer(5, 20), step=Integer(1, 3), dtype=_DTYPES),
-    rules=[
-        ResultDtype(NUMBER),
-        Predicate(_can_list, reasons.DYNAMIC_ARGUMENT, "integers, or numbers known at export"),
-    ],
+    rules=[ResultDtype(NUMBER), Static("step")],
 )
 def arange(start, end, step=1, *, result_dtype):
     """arange(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     if not any(isinstance(value, float) for value in (start, end, step)):
         return mx.arange(start, end, step, mx.int64)
+    if not all(type(value) in (int, float) for value in (start, end, step)):
+        return mx.arange(start, end, step, mx.float32)  # a dynamic size beside a float
     # Listed in double precision, as torch computes; a call without inputs becomes a constant.
     length = math.ceil((end - start) / step)
     if result_dtype not in (mx.float32, mx.float16, mx.bfloat16):

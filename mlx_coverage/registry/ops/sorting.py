@@ -62,7 +62,7 @@ def sort_stable(self, *, dim=-1, descending=False):
     aten.topk.default,
     # Different values: which of equal ones torch returns is not specified.
     samples=draw(
-        self=Tensor(("*B", "N"), below="N", unique=True),
+        self=Tensor((2, "N"), below="N", unique=True),
         k=Integer(1, 3),
         dim=Choice((-1,)),
         largest=_FLAG,

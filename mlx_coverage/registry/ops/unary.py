@@ -156,17 +156,19 @@ def leaky_relu(self, negative_slope=0.01):
 
 @family.op(
     aten.hardtanh.default,
-    samples=elementwise(min_val=Number(-4, 0), max_val=Number(0, 4)),
+    samples=elementwise(min_val=Choice((-1, -0.5)), max_val=Choice((1, 6))),
     rules=[Dtype("self", FLOAT)],
 )
 def hardtanh(self, min_val=-1, max_val=1):
     """hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor"""
-    return mx.minimum(mx.maximum(self, min_val), max_val)
+    return mx.minimum(max_val, mx.maximum(min_val, self))
 
 
 @family.op(
     aten.elu.default,
-    samples=elementwise(alpha=Number(), scale=Number(), input_scale=Number()),
+    samples=elementwise(
+        alpha=Choice((1, 0.5, 1.7)), scale=Choice((1, 1.05)), input_scale=Choice((1, 0.5))
+    ),
     rules=[Dtype("self", FLOAT)],
 )
 def elu(self, alpha=1, scale=1, input_scale=1):
