@@ -80,23 +80,6 @@ def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
 
 
 @family.op(
-    aten.addmv.default,
-    samples=draw(
-        self=BroadcastTensor(("N",)),
-        mat=tensor("N", "K"),
-        vec=tensor("K"),
-        beta=Choice((1, 0, -2, 0.5)),
-        alpha=Choice((1, 2, -0.5)),
-    ),
-    rules=[*_floats("self", "mat", "vec"), Rank("self", 1, 1)],
-)
-def addmv(self, mat, vec, *, beta=1, alpha=1):
-    """addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
-    column = mx.expand_dims(self, -1)
-    return mx.squeeze(_add_product(column, mat, mx.expand_dims(vec, 1), beta, alpha), 1)
-
-
-@family.op(
     aten.linear.default,
     samples=draw(
         groups={"*S": (0, 3)},

@@ -179,6 +179,7 @@ def slice_scatter(self, src, dim=0, start=None, end=None, step=1):
         index=IndexInto(),
     ),
     rules=[Dtype("self", ANY), SameDtype(("self", "src")), Rank("self", 1)],
+    whole=True,
 )
 def select_scatter(self, src, dim, index):
     """select_scatter(Tensor self, Tensor src, int dim, SymInt index) -> Tensor"""

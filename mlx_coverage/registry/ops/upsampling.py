@@ -1,6 +1,7 @@
 """Upsampling of images: nearest, nearest-exact and bilinear, each axis by itself.
 
-`pixel_shuffle`, `pixel_unshuffle` and upsampling in one and three dimensions arrive decomposed.
+`pixel_shuffle`, `pixel_unshuffle`, `upsample_bilinear2d.default` (of which export makes
+arithmetic before anybody can ask for it) and other dimensions arrive decomposed.
 """
 
 from fractions import Fraction
@@ -116,6 +117,7 @@ def _declare_nearest(packet, offset):
             implementation,
             samples=draw(sizes=_SIZES, **arguments),
             rules=[Dtype(name, FLOAT | _BYTES), NonEmpty(name), Rank(name, 4, 4), *sized],
+            whole=True,
         )
 
 
@@ -127,19 +129,9 @@ _declare_nearest(aten._upsample_nearest_exact2d, 0.5)
     aten.upsample_bilinear2d.vec,
     samples=draw(sizes=_SIZES, **_VEC, align_corners=Choice((False, True))),
     rules=[Dtype("input", FLOAT), NonEmpty("input"), Rank("input", 4, 4), _SIZED],
+    whole=True,
 )
 def upsample_bilinear2d_vec(input, output_size, align_corners, scale_factors):
     """upsample_bilinear2d(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor"""  # noqa: E501
     linear = partial(_linear, align_corners=align_corners)
     return _upsample(input, output_size, scale_factors, linear)
-
-
-@family.op(
-    aten.upsample_bilinear2d.default,
-    samples=draw(sizes=_SIZES, **_DEFAULT, align_corners=Choice((False, True))),
-    rules=[Dtype("self", FLOAT), NonEmpty("self"), Rank("self", 4, 4)],
-)
-def upsample_bilinear2d(self, output_size, align_corners, scales_h=None, scales_w=None):
-    """upsample_bilinear2d(Tensor self, SymInt[2] output_size, bool align_corners, float? scales_h=None, float? scales_w=None) -> Tensor"""  # noqa: E501
-    linear = partial(_linear, align_corners=align_corners)
-    return _upsample(self, output_size, (scales_h, scales_w), linear)
