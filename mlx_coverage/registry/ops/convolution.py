@@ -34,16 +34,16 @@ def _transpose_weight(weight, groups):
     samples=Samples(
         {
             "input": tensor("N", "G*I", "H", "H+1"),
-            "weight": tensor("G*O", "I", "K", 2),
-            "bias": tensor("G*O", optional=True),
+            "weight": tensor("G*I", "I", "K", 2),
+            "bias": tensor("G*I", optional=True),
             "stride": Sizes(2, low=1, high=3),
             "padding": Sizes(2, low=0, high=2),
             "dilation": Sizes(2, low=1, high=2),
-            "transposed": Choice((False,)),
+            "transposed": Choice((False, True)),
             "output_padding": Sizes(2, low=0, high=0),
             "groups": Size("G"),
         },
-        sizes={"N": (0, 2), "G": (1, 2), "I": (1, 3), "O": (1, 3), "H": (4, 7), "K": (1, 3)},
+        sizes={"N": (0, 2), "G": (1, 2), "I": (1, 3), "H": (4, 7), "K": (1, 3)},
     ),
     rules=[
         Dtype("input", FLOAT),
@@ -81,11 +81,19 @@ def convolution(
         # The same sum as a convolution of the stretched input with the window reversed.
         low = [d * (k - 1) - p for d, k, p in zip(dilation, weight.shape[2:], padding, strict=True)]
         high = [a + b for a, b in zip(low, output_padding, strict=True)]
+        sizes = [
+            (size - 1) * s + a + b + 1 - d * (k - 1)
+            for size, s, a, b, d, k in zip(
+                input.shape[2:], stride, low, high, dilation, weight.shape[2:], strict=True
+            )
+        ]
         weight = _transpose_weight(weight, groups)
         # MLX pads by less than nothing before it stretches; cropping the result is the same.
         crop = [(max(-a, 0), max(-b, 0)) for a, b in zip(low, high, strict=True)]
         low, high = ([max(p, 0) for p in pads] for pads in (low, high))
         steps, stretch = [1] * spatial, stride
+        if any(size == 0 for size in sizes):  # torch's smallest result, MLX's error
+            return mx.zeros([input.shape[0], weight.shape[0], *sizes], input.dtype)
     else:
         low, high = padding, padding
         steps, stretch = stride, [1] * spatial
