@@ -6,8 +6,8 @@ Importing this package imports neither torch nor mlx.
 
 from mlx_coverage.runtime.errors import (
     BuildFailed,
+    NativeRuntimeError,
     OptionRefused,
-    RuntimeProblem,
     RuntimeUnavailable,
 )
 from mlx_coverage.runtime.library import (
@@ -24,8 +24,8 @@ BACKEND_ID = "MLXCoverageBackend"
 __all__ = [
     "BACKEND_ID",
     "BuildFailed",
+    "NativeRuntimeError",
     "OptionRefused",
-    "RuntimeProblem",
     "RuntimeUnavailable",
     "counter",
     "device",

@@ -96,4 +96,3 @@ def _explain(stderr: str, log: Path) -> str:
     first = next((line for line in stderr.splitlines() if "error" in line.lower()), "")
     reason = f" ({first.strip()[:200]})" if first else ""
     return f"Compiling the runtime failed{reason}: the whole output is in {log}."
-

@@ -3,7 +3,7 @@
 import platform
 from dataclasses import dataclass
 
-from mlx_coverage.runtime import blas, build, toolchain
+from mlx_coverage.runtime import blas, build, library, toolchain
 from mlx_coverage.runtime.errors import RuntimeUnavailable
 
 MIXED_BACKENDS_REMEDY = (
@@ -21,6 +21,7 @@ class Environment:
         mlx_backends: the installed packages that bring MLX a backend.
         compiler: the C++ compiler and its version, or None.
         runtime_path: the compiled runtime, or None when it is not in the cache yet.
+        device: where programs run, "cpu" or "gpu"; None while the runtime is not compiled.
         fast_matmul: the state of fast matrix products, as `blas.preload` returns it.
         problems: one sentence each, with the remedy.
     """
@@ -33,21 +34,24 @@ class Environment:
     mlx_backends: tuple[str, ...]
     compiler: str | None
     runtime_path: str | None
+    device: str | None
     fast_matmul: str
     problems: tuple[str, ...]
 
 
 def inspect() -> Environment:
-    """Look at this machine. Builds nothing and imports neither torch nor mlx."""
+    """Look at this machine. Compiles nothing and imports neither torch nor mlx."""
     backends = tuple(toolchain.list_mlx_backends())
     mlx = toolchain.find_version("mlx")
     problems = [*_check_backends(backends), *_check_mlx_version(mlx)]
     if toolchain.find_version("torch") is None:
         problems.append("torch is missing: `pip install torch`.")
-    runtime_path = None
+    runtime_path = device = None
     try:
-        library = build.locate(toolchain.find_toolchain())
-        runtime_path = str(library) if library.is_file() else None
+        path = build.locate(toolchain.find_toolchain())
+        if path.is_file():
+            runtime_path = str(path)
+            device = library.device()
     except RuntimeUnavailable as error:
         problems.append(str(error))
     return Environment(
@@ -59,6 +63,7 @@ def inspect() -> Environment:
         mlx_backends=backends,
         compiler=_describe_compiler(),
         runtime_path=runtime_path,
+        device=device,
         fast_matmul=blas.preload(),
         problems=tuple(problems),
     )

@@ -8,11 +8,11 @@
 from pathlib import Path
 
 
-class RuntimeProblem(Exception):
+class NativeRuntimeError(Exception):
     """Base of this package's exceptions. Its text is one sentence for the user."""
 
 
-class RuntimeUnavailable(RuntimeProblem):
+class RuntimeUnavailable(NativeRuntimeError):  # noqa: N818 - names the condition
     """Something that the runtime needs is missing; the sentence says how to get it."""
 
 
@@ -28,5 +28,5 @@ class BuildFailed(RuntimeUnavailable):
         self.log = log
 
 
-class OptionRefused(RuntimeProblem):
+class OptionRefused(NativeRuntimeError):  # noqa: N818 - names the condition
     """An option was not accepted."""

@@ -1,17 +1,17 @@
 """The functions that the runtime can run, read from its sources: no compiler needed."""
 
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 SOURCES = Path(__file__).parent / "src"
 
 # Every row of the table opens so, on a line of its own.
-_ROW = re.compile(r'^ +\{"(?P<name>[a-z0-9_.]+)", (?P<arity>\d+), ', re.MULTILINE)
+_ROW = re.compile(r'^ +\{"(?P<name>[a-z0-9_.]+)", (?P<arity>\d+),', re.MULTILINE)
 
 
-@lru_cache(maxsize=None)
+@cache
 def names() -> MappingProxyType[str, int]:
     """Function names and their numbers of arguments, sorted by name."""
     rows = {

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from mlx_coverage.runtime.errors import RuntimeUnavailable
@@ -103,7 +103,7 @@ def find_compiler() -> str | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def read_compiler_version(compiler: str) -> str:
     """The first line that the compiler says of itself."""
     try:

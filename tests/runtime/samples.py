@@ -141,6 +141,7 @@ SHAPE: dict[str, list[Arguments]] = {
     "concatenate": [sample([A, B]), sample([A, B], -1)],
     "contiguous": [sample(A.T), sample(A.T, True)],
     "depends": [sample([A, B], [ROW])],
+    "diff": [sample(A), sample(A, 2, 0)],
     "expand_dims": [sample(A, 0), sample(A, (0, -1))],
     "flatten": [sample(A), sample(normal(2, 3, 4), 1, 2)],
     "flip": [sample(A), sample(A, 1), sample(A, (0, 1))],

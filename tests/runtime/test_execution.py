@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -52,9 +53,7 @@ def accumulate(initial: str | None = None) -> Program:
         calls=[
             Call("indexing.slice", (ArrayRef(1), (2, 0), (3, 4), (1, 1)), (2,)),
             Call("add", (ArrayRef(0), ArrayRef(2)), (3,)),
-            Call(
-                "indexing.slice_update", (ArrayRef(1), ArrayRef(3), (2, 0), (3, 4), (1, 1)), (4,)
-            ),
+            Call("indexing.slice_update", (ArrayRef(1), ArrayRef(3), (2, 0), (3, 4), (1, 1)), (4,)),
             Call("multiply", (ArrayRef(4), Scalar(2.0, FLOAT32)), (5,)),
         ],
         outputs=[result(4), result(5)],
@@ -184,9 +183,7 @@ def test_call_that_fails_while_state_is_given_up_poisons_the_delegate():
         inputs=[tensor(0, 2, 64), tensor(1, 8, 64)],
         states=[State(2, None, FLOAT32, (2, 8))],
         calls=[
-            Call(
-                "qqmm", (ArrayRef(0), ArrayRef(1), None, None, None, "nvfp4", None, None), (3,)
-            ),
+            Call("qqmm", (ArrayRef(0), ArrayRef(1), None, None, None, "nvfp4", None, None), (3,)),
             Call("add", (ArrayRef(3), ArrayRef(2)), (4,)),
         ],
         outputs=[result(4)],
@@ -380,32 +377,23 @@ def test_scalar_of_each_kind():
     assert [o.tolist() for o in outputs] == [[8, 8], [4, 4], [3, 3]]
 
 
-def test_two_programs_in_two_threads(compiles: bool):
-    failures: list[BaseException] = []
-
+def test_programs_in_several_threads(compiles: bool):
     def work(seed: int) -> None:
-        try:
-            generator = torch.Generator().manual_seed(seed)
-            method = load_program(accumulate(), (3, 4), (3, 4))
-            other = load_program(softmax_program(), (2, 4))
-            total = torch.zeros(3, 4)
-            for _ in range(40):
-                x = torch.randn(1, 4, generator=generator)
-                total[2] += x[0]
-                state, _ = method.execute(x)
-                torch.testing.assert_close(state, total)
-                a, b = torch.randn(2, 3, generator=generator), torch.randn(3, 4)
-                (output,) = other.execute(a, b)
-                torch.testing.assert_close(output, (a @ b).softmax(1), rtol=1e-4, atol=1e-5)
-        except BaseException as error:
-            failures.append(error)
+        generator = torch.Generator().manual_seed(seed)
+        method = load_program(accumulate(), (3, 4), (3, 4))
+        other = load_program(softmax_program(), (2, 4))
+        total = torch.zeros(3, 4)
+        for _ in range(40):
+            x = torch.randn(1, 4, generator=generator)
+            total[2] += x[0]
+            state, _ = method.execute(x)
+            torch.testing.assert_close(state, total)
+            a, b = torch.randn(2, 3, generator=generator), torch.randn(3, 4)
+            (output,) = other.execute(a, b)
+            torch.testing.assert_close(output, (a @ b).softmax(1), rtol=1e-4, atol=1e-5)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [None] * 4
 
 
 def test_one_delegate_called_from_many_short_threads(compiles: bool):

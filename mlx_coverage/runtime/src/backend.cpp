@@ -27,13 +27,24 @@ constexpr const char* kName = "MLXCoverageBackend";
 constexpr const char* kMlxVersion = MLX_COVERAGE_TEXT(MLX_VERSION_MAJOR) "." MLX_COVERAGE_TEXT(
     MLX_VERSION_MINOR) "." MLX_COVERAGE_TEXT(MLX_VERSION_PATCH);
 
+// Text of a damaged payload may be in the sentence, and a log sink that decodes UTF-8, as
+// ExecuTorch's Python binding has, must not meet other bytes.
+std::string make_printable(std::string sentence) {
+  for (char& character : sentence) {
+    if (character < ' ' || character > '~') {
+      character = '?';
+    }
+  }
+  return sentence;
+}
+
 Error report(Error code, const char* sentence) noexcept {
   try {
-    last_error() = sentence;
+    last_error() = make_printable(sentence);
+    ET_LOG(Error, "%s: %s", kName, last_error().c_str());
   } catch (...) {
-    // Without memory for the copy, the log alone has it.
+    ET_LOG(Error, "%s: out of memory for the sentence.", kName);
   }
-  ET_LOG(Error, "%s: %s", kName, sentence);
   return code;
 }
 

@@ -109,15 +109,26 @@ Number read_number(const EValue& value, Kind kind, size_t index) {
        ", came ExecuTorch tag ", static_cast<int>(value.tag), ".");
 }
 
-EValue make_value(Number number, Kind kind) {
-  switch (kind) {
-    case Kind::real:
-      return EValue(number.as_real());
-    case Kind::boolean:
-      return EValue(number.as_real() != 0);
-    default:
-      return EValue(number.is_real ? static_cast<int64_t>(number.real) : number.integer);
+EValue make_value(Number number, Kind kind, size_t index) {
+  if (kind == Kind::real) {
+    return EValue(number.as_real());
   }
+  if (kind == Kind::boolean) {
+    return EValue(number.as_real() != 0);
+  }
+  if (number.is_real) {
+    fail(Error::InvalidProgram, "[output ", index, "] expected an int, came ", number.real, ".");
+  }
+  return EValue(number.integer);
+}
+
+// MLX opens most of its sentences with the function's name, but not all.
+[[noreturn]] void explain(const Function& function, const std::exception& error) {
+  const std::string_view sentence = error.what();
+  if (!sentence.empty() && sentence.front() == '[') {
+    fail(Error::InvalidArgument, sentence);
+  }
+  fail(Error::InvalidArgument, "[", function.name, "] ", sentence);
 }
 
 // Memory that is nobody else's: state outlives the caller's tensors and the mapped weights.
@@ -209,8 +220,10 @@ void Delegate::execute(Span<EValue*> arguments) {
 
   const auto outputs = arguments.begin() + program_.inputs.size();
   Arrays arranged;
+  std::vector<EValue> values;
   for (size_t i = 0, tensor = 0; i < program_.outputs.size(); ++i) {
     if (program_.outputs[i].kind != Kind::tensor) {
+      values.push_back(make_value(results.numbers[values.size()], program_.outputs[i].kind, i));
       continue;
     }
     if (!outputs[i]->isTensor()) {
@@ -228,12 +241,11 @@ void Delegate::execute(Span<EValue*> arguments) {
   tensors.clear();
   evaluate(results, arranged);
 
-  for (size_t i = 0, tensor = 0, number = 0; i < program_.outputs.size(); ++i) {
-    const Kind kind = program_.outputs[i].kind;
-    if (kind == Kind::tensor) {
+  for (size_t i = 0, tensor = 0, value = 0; i < program_.outputs.size(); ++i) {
+    if (program_.outputs[i].kind == Kind::tensor) {
       write_output(outputs[i]->toTensor(), arranged[tensor++]);
     } else {
-      *outputs[i] = make_value(results.numbers[number++], kind);
+      *outputs[i] = values[value++];
     }
   }
   ++process.counters.calls;
@@ -278,7 +290,15 @@ Frame Delegate::make_frame() const {
 Delegate::Results Delegate::run(Frame& frame) const {
   for (const auto& step : program_.steps) {
     const Call call(step, frame);
-    std::visit([&](auto function) { store(frame, step, function(call)); }, step.function->run);
+    try {
+      std::visit([&](auto function) { store(frame, step, function(call)); }, step.function->run);
+    } catch (const Failure&) {
+      throw;
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (const std::exception& error) {
+      explain(*step.function, error);
+    }
     for (const uint32_t slot : step.released) {
       frame.arrays[slot].reset();
     }

@@ -187,7 +187,10 @@ Rows indexing_functions() {
       {"indexing.gather", 2, gather},
       {"indexing.scatter", 4, scatter},
       {"diag", 2, [](const Call& c) { return mx::diag(c.array(0), c.integer(1), c.stream()); }},
-      {"diagonal", 4, [](const Call& c) { return mx::diagonal(c.array(0), c.integer(1), c.integer(2), c.integer(3), c.stream()); }},
+      {"diagonal", 4,
+       [](const Call& c) {
+         return mx::diagonal(c.array(0), c.integer(1), c.integer(2), c.integer(3), c.stream());
+       }},
       {"put_along_axis", 4, put_along_axis},
       {"slice", 4, slice_at},
       {"slice_update", 4, slice_update_at},

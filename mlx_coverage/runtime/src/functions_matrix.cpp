@@ -173,11 +173,15 @@ Rows matrix_functions() {
       {"block_masked_mm", 6, block_masked_mm},
       {"dequantize", 8, dequantize},
       {"einsum", 2, [](const Call& c) { return mx::einsum(c.text(0), c.arrays(1), c.stream()); }},
-      {"from_fp8", 2, [](const Call& c) { return mx::from_fp8(c.array(0), c.dtype(1), c.stream()); }},
+      {"from_fp8", 2,
+       [](const Call& c) { return mx::from_fp8(c.array(0), c.dtype(1), c.stream()); }},
       {"gather_mm", 5, gather_mm},
       {"gather_qmm", 12, gather_qmm},
       {"gather_qqmm", 11, gather_qqmm},
-      {"hadamard_transform", 2, [](const Call& c) { return mx::hadamard_transform(c.array(0), c.maybe_real(1), c.stream()); }},
+      {"hadamard_transform", 2,
+       [](const Call& c) {
+         return mx::hadamard_transform(c.array(0), c.maybe_real(1), c.stream());
+       }},
       {"inner", 2, product<mx::inner>},
       {"kron", 2, product<mx::kron>},
       {"matmul", 2, product<mx::matmul>},
@@ -189,7 +193,8 @@ Rows matrix_functions() {
       {"tensordot", 3, tensordot},
       {"to_fp8", 1, [](const Call& c) { return mx::to_fp8(c.array(0), c.stream()); }},
       {"trace", 5, trace},
-      {"vecdot", 3, [](const Call& c) { return mx::vecdot(c.array(0), c.array(1), c.integer(2), c.stream()); }},
+      {"vecdot", 3,
+       [](const Call& c) { return mx::vecdot(c.array(0), c.array(1), c.integer(2), c.stream()); }},
   };
 }
 

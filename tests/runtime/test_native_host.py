@@ -1,0 +1,77 @@
+"""The C++ example host against the Python runtime."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlx_coverage import runtime
+from mlx_coverage.lowering.payload import serialize
+from tests.runtime.programs import Loaded, softmax_program, values_of
+from tests.runtime.pte import Method, build_pte
+
+HOST = Path(__file__).parents[2] / "examples/native_host"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runtime.load()
+    binary = tmp_path_factory.mktemp("host") / "native_host"
+    subprocess.run(
+        ["make", "-C", str(HOST), f"PYTHON={sys.executable}", f"OUT={binary}"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(HOST.parents[1])},
+    )
+    return binary
+
+
+def test_outputs_equal_the_python_runtimes(host: Path, tmp_path: Path):
+    program = softmax_program()
+    pte = build_pte(Method(serialize(program), *values_of(program, (2, 4))))
+    (tmp_path / "model.pte").write_bytes(pte)
+    inputs = torch.randn(2, 3), torch.randn(3, 4)
+    files = []
+    for number, value in enumerate(inputs):
+        files.append(str(tmp_path / f"in{number}.npy"))
+        np.save(files[-1], value.numpy())
+    done = subprocess.run(
+        [str(host), str(tmp_path / "model.pte"), str(tmp_path / "out"), "--repeat", "3", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"device=\w+ mlx=0\.\d+\.\d+\S* first_ms=\S+ runs=2 min_ms=", done.stdout)
+    (expected,) = Loaded(pte).execute(*inputs)
+    np.testing.assert_allclose(np.load(tmp_path / "out0.npy"), expected.numpy(), rtol=1e-6)
+
+
+def test_no_python_and_no_torch(host: Path):
+    libraries = subprocess.run(
+        ["ldd", str(host)], capture_output=True, text=True, check=True
+    ).stdout
+    assert "libmlx" in libraries
+    assert not re.search("libpython|libtorch", libraries)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "usage"),
+        (["missing.pte", "out"], 1, "missing.pte does not load"),
+    ],
+)
+def test_bad_use(host: Path, arguments: list[str], code: int, sentence: str):
+    done = subprocess.run([str(host), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert sentence in done.stderr
+
+
+def test_host_is_short():
+    assert len((HOST / "main.cpp").read_text().splitlines()) < 150
