@@ -1,5 +1,7 @@
 """Subgraphs that models spell out and MLX has as one function."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from mlx_coverage.registry.spec import Family
 
 family = Family("fused")
 
-_NORM = {
+_NORM: dict[str, Any] = {
     "samples": draw(
         sizes={"K": (1, 9)},
         x=tensor("*B", "K"),

@@ -1,0 +1,132 @@
+"""Write the generated documents, or with --check say which are stale.
+
+Everything here is derived from the registry, so the same sources give the same bytes.
+"""
+
+import argparse
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch._ops import OpOverload
+
+from mlx_coverage.analyze.catalog import list_ops
+from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.call import canonicalize
+from mlx_coverage.registry.reasons import KINDS
+from mlx_coverage.report.ops import render_ops
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def list_core_ops() -> Iterator[OpOverload]:
+    """Every overload that torch tags core ATen, by name."""
+    for name in sorted(torch._C._dispatch_get_all_op_names()):
+        namespace, _, rest = name.partition("::")
+        if namespace != "aten":
+            continue
+        base, _, overload = rest.partition(".")
+        op = getattr(getattr(torch.ops.aten, base), overload or "default")
+        if torch.Tag.core in op.tags:
+            yield op
+
+
+def summarize_op_set() -> str:
+    """The README's table: entries, gaps, and where core ATen stands."""
+    registry = default_registry()
+    core = Counter(
+        "mapped"
+        if registry.get(canonicalize(op))
+        else "gap"
+        if registry.get_gap(canonicalize(op))
+        else "neither"
+        for op in list_core_ops()
+    )
+    total = sum(core.values())
+    families = Counter(spec.family for spec in registry)
+    rows = [
+        ("entries, each an exact overload", len(registry)),
+        ("of which kept whole for MLX's fused form", sum(spec.whole for spec in registry)),
+        ("of which subgraph patterns", len(registry.patterns)),
+        ("declared gaps, each with its reason", len(registry.gaps)),
+        ("core ATen overloads (torch's tag) that are mapped", f"{core['mapped']} of {total}"),
+        ("core ATen overloads that are declared gaps", core["gap"]),
+        ("core ATen overloads with neither (decomposed, or backward only)", core["neither"]),
+    ]  # fmt: skip
+    lines = ["| | |", "|---|---|", *(f"| {what} | {count} |" for what, count in rows), ""]
+    per_family = ", ".join(f"{name} {count}" for name, count in sorted(families.items()))
+    return "\n".join([*lines, f"Entries by family: {per_family}.", ""])
+
+
+def show_example() -> str:
+    """CONTRIBUTING's op: the source of the entry itself, so that it cannot drift."""
+    from mlx_coverage.registry.ops import binary
+
+    source = inspect.getsource(binary.logaddexp2)
+    return (
+        "This is how `aten.logaddexp2` was added, whole, in `registry/ops/binary.py`:\n\n"
+        f"```python\n{source}```\n"
+    )
+
+
+def list_reasons() -> str:
+    """docs/reasons.md: the vocabulary."""
+    lines = [
+        "# Reasons",
+        "",
+        "Generated from `mlx_coverage/registry/reasons.py`, in order of precedence: the first",
+        "of a node's reasons is its primary one. Slugs are stable and public.",
+        "",
+        "| slug | what is the case | what usually helps |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{kind.slug}` | {kind.title} | {kind.remedy} |" for kind in KINDS]
+    return "\n".join([*lines, ""])
+
+
+def write_section(name: str, marker: str, text: str) -> Callable[[], str]:
+    """The text of a file with what stands between its markers replaced."""
+
+    def write() -> str:
+        old = (ROOT / name).read_text(encoding="utf-8")
+        begin, end = f"<!-- {marker}:begin -->\n", f"<!-- {marker}:end -->"
+        head, _, rest = old.partition(begin)
+        return f"{head}{begin}{text}{end}{rest.partition(end)[2]}"
+
+    return write
+
+
+def make_documents() -> dict[str, Callable[[], str]]:
+    """Path to a function that gives the whole text."""
+    return {
+        "README.md": write_section("README.md", "op-set", summarize_op_set()),
+        "CONTRIBUTING.md": write_section("CONTRIBUTING.md", "example", show_example()),
+        "docs/reasons.md": list_reasons,
+        "reports/ops.md": lambda: render_ops(list_ops(default_registry()), "markdown"),
+        "reports/ops.json": lambda: render_ops(list_ops(default_registry()), "json"),
+    }
+
+
+def main() -> int:
+    """Write, or with --check compare; exit code 1 when something is stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    check = parser.parse_args().check
+    stale = []
+    for name, make in make_documents().items():
+        path, text = ROOT / name, make()
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"{name}: {'stale: run make documents' if check else 'written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
