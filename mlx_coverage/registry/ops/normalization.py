@@ -78,6 +78,7 @@ def _flatten(array):
     ),
     rules=[*_floats("input", "weight", "bias"), Range("normalized_shape", low=1)],
     whole=True,
+    limitations=(_OVERFLOW,),
 )  # fmt: skip
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
     """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor"""  # noqa: E501
@@ -93,7 +94,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_
         sizes=_LAYER_SIZES, **_LAYER, bias=tensor("M", "K", optional=True), eps=_EPS
     ),
     rules=[*_floats("input", "weight", "bias"), Range("normalized_shape", low=1)],
-    limitations=(_INFINITE_MEAN,),
+    limitations=(_INFINITE_MEAN, _OVERFLOW),
 )  # fmt: skip
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
