@@ -19,14 +19,14 @@ from mlx_coverage.registry.mx import import_mlx
 
 
 def run_program(
-    program: Program, inputs: Sequence[Any], constants: Mapping[str, Any], states: list[Any]
+    program: Program, inputs: Sequence[Any], constants: Mapping[int, Any], states: list[Any]
 ) -> list[Any]:
     """Execute a program.
 
     Args:
         program: as recorded.
         inputs: MLX arrays and ints, in call order.
-        constants: MLX arrays by named-data key.
+        constants: MLX arrays by slot (equal bytes share a key, whatever their dtypes).
         states: current values of the states, replaced in place by the new ones.
 
     Returns:
@@ -36,7 +36,7 @@ def run_program(
     numbers: dict[int, Any] = {}
     for declared, value in zip(program.inputs, inputs, strict=True):
         (arrays if declared.kind is Kind.TENSOR else numbers)[declared.slot] = value
-    arrays |= {constant.slot: constants[constant.key] for constant in program.constants}
+    arrays |= constants
     arrays |= {s.slot: value for s, value in zip(program.states, states, strict=True)}
     for call in program.calls:
         run_call(call, arrays, numbers)

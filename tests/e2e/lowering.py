@@ -12,11 +12,12 @@ from executorch.exir.delegate import executorch_call_delegate as CALL_DELEGATE
 from executorch.exir.lowered_backend_module import LoweredBackendModule, get_lowered_submodules
 from executorch.runtime import Runtime
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
-from mlx_coverage.lowering.plan import find_ignored, is_counted
+from mlx_coverage.lowering.plan import PartitionPlan, find_ignored, is_counted
 from mlx_coverage.registry.call import canonicalize, name_target
 
 # A method: module, example arguments, keywords and dynamic shapes, as examples return it.
@@ -28,7 +29,7 @@ class Lowered:
     """A program on its way: the edge program after delegation, and what comes of it."""
 
     edge: EdgeProgramManager
-    partitioner: MLXPartitioner
+    plans: Mapping[str, PartitionPlan]
 
     @cached_property
     def program(self) -> ExecutorchProgramManager:
@@ -82,13 +83,18 @@ def lower(model: nn.Module, *inputs: Any, dynamic_shapes: Any = None, **options:
 
 def lower_methods(methods: Mapping[str, Method], **options: Any) -> Lowered:
     """Lower one program of several methods."""
-    programs = {
+    programs = export(methods)
+    partitioners = {name: MLXPartitioner(**options) for name in programs}
+    edge = lower_edge(programs, partitioner={name: [p] for name, p in partitioners.items()})
+    return Lowered(edge, {name: p.plans[-1] for name, p in partitioners.items()})
+
+
+def export(methods: Mapping[str, Method]) -> dict[str, ExportedProgram]:
+    """Each method as `torch.export` gives it."""
+    return {
         name: torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
         for name, (module, args, kwargs, shapes) in methods.items()
     }
-    partitioner = MLXPartitioner(**options)
-    edge = lower_edge(programs, partitioner={name: [partitioner] for name in programs})
-    return Lowered(edge, partitioner)
 
 
 def run_eagerly(model: nn.Module, *inputs: Any) -> list[Any]:

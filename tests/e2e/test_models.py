@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mlx_coverage.analyze.attest import attest
 from tests.e2e.closeness import assert_close
 from tests.e2e.lowering import count_bytes, lower_methods, run_eagerly
 from tests.e2e.models import DTYPES, MODELS, Model
@@ -25,7 +26,8 @@ def test_model_equals_eager(
     weights = count_bytes([module])
     assert len(lowered.pte) <= 1.01 * weights + (64 << 10)
 
-    plan = lowered.partitioner.plans[0]
+    plan = lowered.plans["forward"]
+    attest(plan, lowered.edge.exported_program().graph_module)
     dtype_name = str(dtype).removeprefix("torch.")
     nodes = f"{plan.delegated}/{len(plan.placements)}"
     fallbacks = ", ".join(model.fallbacks) or "-"

@@ -84,10 +84,10 @@ def test_weights_alone_are_computed_once() -> None:
     recording = translate(program, make_registry())
     assert [call.function for call in recording.program.calls] == ["add"]
     (constant,) = recording.program.constants
-    weights = {key: weight.load() for key, weight in recording.weights.items()}
-    assert weights[constant.key].tolist() == [-2.0, -3.0, -4.0]
+    weight = recording.weights[constant.key].load()
+    assert weight.tolist() == [-2.0, -3.0, -4.0]
     x = real.array([10.0, 20.0, 30.0])
-    (result,) = run_program(recording.program, [x], weights, [])
+    (result,) = run_program(recording.program, [x], {constant.slot: weight}, [])
     assert result.tolist() == [8.0, 17.0, 26.0]
 
 

@@ -1,0 +1,83 @@
+"""Whole ops: a declined call is decomposed, an accepted one beside it stays whole."""
+
+import pytest
+import torch
+from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir.lowered_backend_module import get_lowered_submodules
+from torch import Tensor, nn
+
+from mlx_coverage import MLXPartitioner
+from mlx_coverage.registry.call import canonicalize, name_target
+from tests.lowering.registries import make_whole_registry
+
+
+class TwoNorms(nn.Module):
+    """One norm of a rank that the entry takes, and one of a rank that it does not."""
+
+    def __init__(self, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.accepted = norm(8)
+        self.declined = norm(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.accepted(x)
+        return self.declined(y.reshape(2, 3, 2, 2, 8))
+
+
+def lower(model: nn.Module, *inputs: Tensor, **options: object) -> EdgeProgramManager:
+    program = torch.export.export(model.eval(), inputs)
+    partitioner = MLXPartitioner(registry=make_whole_registry(), _plan_only=True, **options)
+    return to_edge_transform_and_lower(program, partitioner=[partitioner])
+
+
+def names_inside(edge: EdgeProgramManager) -> list[str]:
+    modules = get_lowered_submodules(edge.exported_program().graph_module)
+    graphs = [lowered.original_module.graph for _, lowered, _ in modules]
+    return [name for graph in graphs for name in list_names(graph)]
+
+
+def names_outside(edge: EdgeProgramManager) -> list[str]:
+    return list_names(edge.exported_program().graph)
+
+
+def list_names(graph: torch.fx.Graph) -> list[str]:
+    return [name_target(canonicalize(n.target)) for n in graph.nodes if n.op == "call_function"]
+
+
+NORMS = {"aten.rms_norm.default": nn.RMSNorm, "aten.layer_norm.default": nn.LayerNorm}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_declined_norm_beside_accepted_one(name: str) -> None:
+    edge = lower(TwoNorms(NORMS[name]), torch.randn(2, 3, 4, 8).reshape(6, 4, 8))
+    assert names_inside(edge).count(name) == 1
+    assert name not in names_outside(edge)
+    assert len(names_outside(edge)) > 1  # what the declined one became
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_declined_for_its_dtype(name: str) -> None:
+    model = TwoNorms(NORMS[name]).to(torch.bfloat16)
+    edge = lower(model, torch.randn(6, 4, 8, dtype=torch.bfloat16))
+    assert names_inside(edge) == []
+    assert name not in names_outside(edge)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_excluded_whole_op_is_decomposed(name: str) -> None:
+    edge = lower(TwoNorms(NORMS[name]), torch.randn(6, 4, 8), exclude_ops=[name])
+    assert names_inside(edge) == []
+    assert name not in names_outside(edge)
+
+
+def test_accepted_alone_stays_whole() -> None:
+    edge = lower(nn.RMSNorm(8), torch.randn(4, 8))
+    assert names_inside(edge) == ["aten.rms_norm.default"]
+
+
+def test_the_users_program_is_not_changed() -> None:
+    program = torch.export.export(TwoNorms(nn.RMSNorm).eval(), (torch.randn(6, 4, 8),))
+    before = str(program)
+    partitioner = MLXPartitioner(registry=make_whole_registry(), _plan_only=True)
+    to_edge_transform_and_lower(program, partitioner=[partitioner])
+    assert str(program) == before
