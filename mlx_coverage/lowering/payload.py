@@ -18,8 +18,8 @@ from mlx_coverage.lowering.program import (
 
 MAGIC = b"MLXCOVPG"
 FORMAT_VERSION = 1
-# Functions keep their meaning within an MLX minor series, as far as releases show.
-MLX_MIN = 32_000
+# From the oldest MLX that the runtime compiles against to the first that may redefine functions.
+MLX_MIN = 32_004
 MLX_END = 1_000_000
 NO_STRING = 0xFFFFFFFF
 _HEADER = struct.Struct("<8sIIIIQII")
