@@ -66,9 +66,9 @@ def _make_parser() -> argparse.ArgumentParser:
 def _explain(error: Exception) -> tuple[int, str]:
     from mlx_coverage.analyze.failures import CaptureError, InputError, condense
     from mlx_coverage.report import UnwritableError
-    from mlx_coverage.runtime import RuntimeProblem
+    from mlx_coverage.runtime import NativeRuntimeError
 
-    if isinstance(error, (InputError, UnwritableError, RuntimeProblem)):
+    if isinstance(error, (InputError, UnwritableError, NativeRuntimeError)):
         return exits.UNUSABLE_INPUT, str(error)
     if isinstance(error, CaptureError):
         return exits.MODEL_FAILED, error.describe()

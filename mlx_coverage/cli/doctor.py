@@ -29,23 +29,17 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the facts on stdout and each problem on a line of its own."""
     del args
-    from mlx_coverage import __version__, runtime
+    from mlx_coverage import __version__
     from mlx_coverage.runtime.environment import inspect
 
     found = inspect()
-    device = "unknown until the runtime is built"
-    if found.runtime_path and not found.problems:
-        try:
-            device = runtime.device()
-        except runtime.RuntimeProblem as error:
-            device = f"unknown: {error}"
     facts = {
         "mlx-coverage": __version__,
         "Python": f"{found.python} on {found.system}",
         "torch": found.torch or "missing",
         "executorch": found.executorch or "missing",
         "mlx": f"{found.mlx or 'missing'} ({', '.join(found.mlx_backends) or 'no backend'})",
-        "device": device,
+        "device": found.device or "unknown until the runtime is built",
         "compiler": found.compiler or "missing",
         "runtime": found.runtime_path or "not built yet (mlx-coverage build-runtime)",
         "fast matmul": found.fast_matmul,

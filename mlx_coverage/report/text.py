@@ -104,13 +104,14 @@ class _Page:
             return
         dot = f" {self.marks['dot']} "
         style = "green" if method.fallback == 0 else "yellow" if method.delegated else "red"
-        yield self._style(f"{share} on MLX", style, "bold") + dot.join(
-            (
-                f" ({method.delegated} of {format_count(method.nodes, 'node')})",
-                format_count(method.partitions, "partition"),
-                f"{format_count(method.fallback, 'fallback node')}",
-            )
-        )
+        head = f"{share} on MLX"
+        fraction = f" ({method.delegated} of {format_count(method.nodes, 'node')})"
+        partitions = format_count(method.partitions, "partition")
+        rest = partitions + dot + format_count(method.fallback, "fallback node")
+        fits = len(head + fraction + dot + rest) <= self.width
+        yield self._style(head, style, "bold") + fraction + (dot + rest if fits else "")
+        if not fits:
+            yield rest
         yield self._bar(method)
         if method.findings:
             yield ""

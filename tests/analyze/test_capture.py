@@ -1,0 +1,181 @@
+"""Capture: forms of a model, failures with the user's line, and no change to the user's program."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from mlx_coverage.analyze.attest import attest, attest_methods
+from mlx_coverage.analyze.capture import Capture, export_methods, plan_methods
+from mlx_coverage.analyze.comparison import compare, run_eagerly
+from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError
+from mlx_coverage.analyze.load import Exportable, open_model
+from mlx_coverage.lowering.partitioner import MLXPartitioner
+from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
+from mlx_coverage.registry.reasons import EXCLUDED, Reason
+from tests.cli import models
+
+make = partial(MLXPartitioner, _plan_only=True)
+
+
+class Running(nn.Module):
+    """A sum that is kept between calls, beside a weight and an op that falls back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.ones(3))
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.total.add_(x)
+        return self.linear(self.total * 2).double().tanh().float().cos()
+
+
+def export(module: nn.Module, *args: Any) -> ExportedProgram:
+    return export_methods({"forward": Exportable(module, args)})["forward"]
+
+
+def capture(module: nn.Module, *args: Any) -> Capture:
+    return plan_methods({"forward": export(module, *args)}, make)
+
+
+def describe(program: ExportedProgram) -> list[Any]:
+    return [
+        str(program.graph),
+        str(program.graph_signature),
+        {name: (id(tensor), tensor._version) for name, tensor in program.state_dict.items()},
+        list(program.constants),
+        [sorted(node.meta) for node in program.graph.nodes],
+    ]
+
+
+def test_users_program_stays_as_it_was() -> None:
+    program = export(Running(), torch.ones(3))
+    before = describe(program)
+    plan_methods({"forward": program}, make)
+    plan_methods({"forward": program}, MLXPartitioner)
+    assert describe(program) == before
+
+
+@pytest.mark.parametrize("spec", ["supported.py", "supported:get_model", "saved.pt2"])
+def test_forms_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "supported.py").write_text(models.SUPPORTED)
+    torch.export.save(export(nn.ReLU(), torch.ones(2)), tmp_path / "saved.pt2")
+    path = list(sys.path)
+    with open_model(spec) as methods:
+        programs = export_methods(methods)
+    assert list(programs) == ["forward"]
+    assert sys.path == path
+    sys.modules.pop("supported", None)
+
+
+def test_siblings_of_a_file_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "sibling_of_model.py").write_text("size = 4")
+    file = tmp_path / "net.py"
+    file.write_text(
+        models.PREAMBLE
+        + "import sibling_of_model\nmodel = nn.ReLU()\n"
+        + "example_inputs = (torch.ones(sibling_of_model.size),)\n"
+        + "dynamic_shapes = ({0: torch.export.Dim('n', min=2, max=9)},)\n"
+    )
+    with open_model(str(file)) as methods:
+        program = export_methods(methods)["forward"]
+    assert program.range_constraints
+    sys.modules.pop("sibling_of_model", None)
+
+
+def test_failure_points_at_the_users_line() -> None:
+    class Branch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x  # the line
+
+    with pytest.raises(CaptureError) as caught:
+        export(Branch(), torch.ones(2))
+    failure = caught.value
+    assert failure.stage == "export"
+    assert failure.source.code == "return x if x.sum() > 0 else -x  # the line"
+    assert failure.source.file is not None
+    assert failure.source.file.endswith("test_capture.py")
+    assert "\n" not in failure.sentence
+
+
+def test_dynamic_sizes_are_planned() -> None:
+    given = Exportable(nn.ReLU(), (torch.ones(4, 3),), {}, ({0: Dim("n", min=2, max=64)},))
+    planned = plan_methods(export_methods({"forward": given}), make)
+    assert planned.plans["forward"].delegated == 1
+
+
+def falsify(plan: PartitionPlan, index: int, placement: Delegated | Fallback) -> PartitionPlan:
+    node = list(plan.placements)[index]
+    return PartitionPlan({**plan.placements, node: placement}, plan.partitions, plan.verdicts)
+
+
+def test_attestation_notices_any_difference() -> None:
+    planned = capture(Running(), torch.ones(3))
+    attest_methods(planned.plans, planned.lowered)
+    plan = planned.plans["forward"]
+    graph = planned.lowered.exported_program().graph_module
+    places = list(plan.placements.values())
+    assert {type(place) for place in places} == {Delegated, Fallback}
+    for index, place in enumerate(places):
+        other = (
+            Fallback((Reason(EXCLUDED, "a lie"),)) if isinstance(place, Delegated) else Delegated(0)
+        )
+        with pytest.raises(AttestationError):
+            attest(falsify(plan, index, other), graph)
+    partitions = {place.partition for place in places if isinstance(place, Delegated)}
+    assert partitions == {0, 1}
+    merged = PartitionPlan(
+        {n: Delegated(0) if isinstance(p, Delegated) else p for n, p in plan.placements.items()},
+        plan.partitions,
+        plan.verdicts,
+    )
+    with pytest.raises(AttestationError, match="group"):
+        attest(merged, graph)
+
+
+def test_eager_run_leaves_the_state_alone() -> None:
+    model = Running()
+    program = export(model, torch.ones(3))
+    for given in (Exportable(model, (torch.ones(3),)), program):
+        inputs, outputs = run_eagerly(given, program)
+        assert torch.equal(model.total, torch.ones(3))
+        assert compare("forward", outputs, outputs) == 0.0
+        assert len(inputs) == 1
+
+
+def test_program_without_example_inputs_cannot_be_compared() -> None:
+    program = export(nn.ReLU(), torch.ones(3))
+    program._example_inputs = None
+    with pytest.raises(InputError, match="example inputs"):
+        run_eagerly(program, program)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        [torch.tensor([1.0, 2.1])],
+        [torch.tensor([1.0, float("nan")])],
+        [torch.tensor([1.0, 2.0], dtype=torch.float64)],
+        [torch.tensor([[1.0, 2.0]])],
+        [2],
+    ],
+)
+def test_comparison_notices(found: list[Any]) -> None:
+    with pytest.raises((AttestationError, AttributeError)):
+        compare("forward", found, [torch.tensor([1.0, 2.0])])
+
+
+def test_comparison_knows_nan_and_infinity() -> None:
+    values = [torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0]), torch.ones(0), 3]
+    assert compare("forward", values, values) == 0.0
+    swapped = [torch.tensor([float("nan"), -float("inf"), float("inf"), 1.0]), torch.ones(0), 3]
+    with pytest.raises(AttestationError):
+        compare("forward", swapped, values)

@@ -1,0 +1,86 @@
+"""Model files for the command line, as text: each is written to a folder of its own."""
+
+PREAMBLE = """\
+import torch
+from torch import nn
+"""
+
+# One op that MLX takes, one that it cannot (float64), in two layers.
+MIXED = (
+    PREAMBLE
+    + """
+class Layer(nn.Module):
+    def forward(self, x):
+        y = torch.cos(x)
+        return y.double().tanh().float()
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([Layer(), Layer()])
+
+    def forward(self, x):
+        print("the model prints")
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+model = Model()
+example_inputs = (torch.ones(2, 3),)
+"""
+)
+
+SUPPORTED = (
+    PREAMBLE
+    + """
+class Cosine(nn.Module):
+    def forward(self, x):
+        return torch.cos(x) + x
+
+def get_model():
+    return Cosine(), (torch.linspace(-3, 3, 6),)
+
+model_without_inputs = Cosine()
+number = 3
+methods = {"first": (Cosine(), (torch.ones(2),)), "second": (Cosine(), (torch.ones(3),))}
+
+def needs_arguments(size):
+    return Cosine(), (torch.ones(size),)
+
+class Identity(nn.Module):
+    def forward(self, x):
+        return x
+
+def identity():
+    return Identity(), (torch.ones(2),)
+
+class Branch(nn.Module):
+    def forward(self, x):
+        if x.sum() > 0:
+            return x
+        return -x
+
+def branch():
+    return Branch(), (torch.ones(2),)
+
+def misfit():
+    return nn.Linear(3, 3), (torch.ones(2, 5),)
+
+class Bessel(nn.Module):
+    def forward(self, x):
+        return torch.special.i0(x) + 1
+
+def bessel():
+    return Bessel(), (torch.ones(2),)
+
+def raises():
+    raise RuntimeError("no such checkpoint")
+
+def on_meta():
+    with torch.device("meta"):
+        return nn.Sequential(nn.Linear(4096, 65536), nn.ReLU()), (torch.ones(2, 4096),)
+"""
+)
+
+BROKEN = PREAMBLE + "raise ValueError('the weights are missing')\n"
+EMPTY = "answer = 42\n"

@@ -1,0 +1,138 @@
+"""`export` and `run`, and the small commands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlx_coverage.cli import main
+from tests.cli import models
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "supported.py").write_text(models.SUPPORTED)
+    return tmp_path
+
+
+@pytest.fixture
+def program(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert main(["export", "supported.py", "-o", "model.pte", "--verify"]) == 0
+    out = capsys.readouterr().out
+    assert "100 % on MLX (2 of 2 nodes), 1 partition" in out
+    assert "verified forward" in out
+    return folder / "model.pte"
+
+
+def test_saved_inputs_give_torchs_numbers(
+    folder: Path, program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [torch.linspace(-2, 7, 6)]
+    torch.save(inputs, folder / "inputs.pt")
+    command = ["run", "model.pte", "--inputs", "inputs.pt", "--save-outputs", "outputs.pt"]
+    assert main([*command, "--repeat", "3"]) == 0
+    (found,) = torch.load(folder / "outputs.pt")
+    torch.testing.assert_close(found, inputs[0].cos() + inputs[0])
+    out = capsys.readouterr().out
+    assert "float32 [6]" in out
+    assert re.search(r"median [\d.]+ ms, minimum [\d.]+ ms, 3 calls", out)
+
+
+def test_random_inputs_are_the_same_each_time(folder: Path, program: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        assert main(["run", "model.pte", "--repeat", "1", "--save-outputs", name]) == 0
+    assert torch.equal(torch.load("a.pt")[0], torch.load("b.pt")[0])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ([torch.ones(6), torch.ones(6)], "2 inputs; forward takes 1"),
+        ([torch.ones(6).double()], "float64 [6]; forward takes float32 [6]"),
+        ([torch.ones(7)], "float32 [7]; forward takes float32 [6]"),
+        ({"x": torch.ones(6)}, "holds a dict"),
+        ([3], "input 0 is 3"),
+    ],
+)
+def test_inputs_that_do_not_fit(
+    folder: Path, program: Path, capsys: pytest.CaptureFixture[str], inputs, says: str
+) -> None:
+    torch.save(inputs, folder / "inputs.pt")
+    assert main(["run", "model.pte", "--inputs", "inputs.pt"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_truncated_program(folder: Path, program: Path) -> None:
+    program.write_bytes(program.read_bytes()[:-40])
+    # In a process of its own: what C++ writes to stderr counts as well.
+    command = [sys.executable, "-m", "mlx_coverage", "run", "model.pte"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "does not load" in done.stderr
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
+def test_wrong_result_is_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlx_coverage.cli.execution import Execution
+
+    right = Execution.__call__
+    monkeypatch.setattr(Execution, "__call__", lambda s, i: [o + 1 for o in right(s, i)])
+    assert main(["export", "supported.py", "-o", "model.pte", "--verify"]) == 4
+    assert "differs from eager torch" in capsys.readouterr().err
+    assert not (folder / "model.pte").exists()
+
+
+def test_method_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "supported.py::methods", "-o", "two.pte"]) == 0
+    assert main(["run", "two.pte"]) == 2
+    assert "--method first or second" in capsys.readouterr().err
+    assert main(["run", "two.pte", "--method", "second"]) == 0
+    assert "float32 [3]" in capsys.readouterr().out
+
+
+def test_initial_values_survive_outside_the_delegate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "state.py").write_text(
+        models.PREAMBLE
+        + """
+class Sum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x):
+        self.total.add_(x)
+        return self.total * 2
+
+model = Sum()
+example_inputs = (torch.ones(3),)
+"""
+    )
+    for options in ([], ["--exclude", "aten.add.Tensor"]):
+        assert main(["export", "state.py", "-o", "state.pte", "--verify", *options]) == 0
+
+
+def test_ops_names_the_domain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ops", "aten.gelu*"]) == 0
+    out = capsys.readouterr().out
+    assert 'gelu(Tensor self, *, str approximate="none") -> Tensor' in out
+    assert "approximate is 'none' or 'tanh'" in out
+
+
+def test_doctor_says_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) in (0, 1)
+    out = capsys.readouterr().out
+    for name in ("mlx-coverage", "torch", "executorch", "mlx", "device", "compiler", "runtime"):
+        assert re.search(rf"^{name} ", out, re.MULTILINE)
+
+
+def test_build_runtime_prints_its_path(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build-runtime"]) == 0
+    assert Path(capsys.readouterr().out.strip()).is_file()

@@ -1,0 +1,106 @@
+"""The page: well formed, inert, and complete without a network."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from mlx_coverage.report import render_html
+from mlx_coverage.report.text import sanitize
+from tests.report.samples import HOSTILE, make_failure, make_report
+
+VOID = {"meta", "link", "input", "br", "img", "wbr"}
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects elements and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def shape(self) -> list[str]:
+        return [tag for tag, _ in self.elements]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("make", [make_report, make_failure])
+def test_hostile_names_stay_text(make, text: str) -> None:
+    page, plain = Page(render_html(make(text))), Page(render_html(make("plain")))
+    ops = [tag for tag in page.shape() if tag != "wbr"]
+    assert ops == [tag for tag in plain.shape() if tag != "wbr"]
+    names = {name for _, attributes in page.elements for name in attributes}
+    assert not any(name.startswith("on") for name in names)
+    assert sanitize(text) in page.text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_control_character_is_left(text: str) -> None:
+    page = render_html(make_report(text))
+    assert all(c.isprintable() or c == "\n" for c in page)
+
+
+def test_page_asks_for_nothing() -> None:
+    page = Page(render_html(make_report()))
+    for tag, attributes in page.elements:
+        assert tag not in ("iframe", "object", "embed", "base", "form")
+        for name in ("src", "href", "action", "data"):
+            assert attributes.get(name, "data:,") in ("data:,",)
+    policy = next(a["content"] for t, a in page.elements if "http-equiv" in a)
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "@import" not in page.text
+    assert "url(" not in page.text
+
+
+def test_page_says_what_the_report_says() -> None:
+    text = Page(render_html(make_report())).text
+    for expected in (
+        "75.8 %",
+        "75 of 99 nodes",
+        "op/dtype",
+        "op/rank",
+        "plain.py:12",
+        "\N{MULTIPLICATION SIGN}12",
+    ):
+        assert expected in text
+    assert "Cast the operand." in text
+    assert "by way of plain/lib.py:3" in text
+
+
+def test_failure_is_shown_with_its_line() -> None:
+    text = Page(render_html(make_failure())).text
+    assert "export failed" in text
+    assert "Could not guard on plain" in text
+    assert "plain.py:3" in text
+    assert re.search(r"edge\s+not reached", text)
+
+
+def test_equal_reports_give_equal_pages() -> None:
+    assert render_html(make_report()) == render_html(make_report())
+
+
+def test_ids_are_unique_and_labels_lead_somewhere() -> None:
+    elements = Page(render_html(make_report())).elements
+    ids = [a["id"] for _, a in elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    for _, attributes in elements:
+        if "aria-labelledby" in attributes:
+            assert attributes["aria-labelledby"] in ids

@@ -1,0 +1,55 @@
+"""The report for a terminal."""
+
+import dataclasses
+
+import pytest
+
+from mlx_coverage.report import render_text
+from tests.report.samples import HOSTILE, make_failure, make_report
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_escape_reaches_the_terminal(text: str) -> None:
+    shown = render_text(make_report(text)) + render_text(make_failure(text))
+    assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_lines_fit(width: int) -> None:
+    assert all(len(line) <= width for line in render_text(make_report(), width=width).split("\n"))
+
+
+def test_colour_is_asked_for() -> None:
+    report = make_report()
+    assert "\x1b" not in render_text(report)
+    assert "\x1b" in render_text(report, color=True)
+
+
+def test_ascii_terminals_get_ascii() -> None:
+    assert render_text(make_report(), unicode=False).isascii()
+
+
+def test_program_without_nodes_is_not_covered() -> None:
+    report = make_report()
+    empty = dataclasses.replace(
+        report.methods[0], nodes=0, delegated=0, partitions=0, findings=(), ops=(), segments=()
+    )
+    shown = render_text(dataclasses.replace(report, methods=(empty,)))
+    assert "n/a" in shown
+    assert "100 %" not in shown
+
+
+def test_several_methods_are_summed() -> None:
+    report = make_report()
+    twice = (report.methods[0], dataclasses.replace(report.methods[0], name="second"))
+    shown = render_text(dataclasses.replace(report, methods=twice))
+    assert "second" in shown
+    assert "150 of 198 nodes" in shown
+
+
+def test_one_fallback_node_shows_in_the_bar() -> None:
+    report = make_report()
+    method = dataclasses.replace(report.methods[0], nodes=100_000, delegated=99_999)
+    shown = render_text(dataclasses.replace(report, methods=(method,)))
+    assert "99.9 %" in shown
+    assert "░" in shown
