@@ -257,6 +257,7 @@ family.binary(
     samples=draw(self=Number(), other=Tensor(("*S",), low=1, high=9)),
     rules=[Dtype("other", NUMBER)],
     promotion=Promotion.DEFAULT,
+    whole=True,
 )
 def remainder_of_number(self, other):
     """remainder(Scalar self, Tensor other) -> Tensor"""
@@ -331,6 +332,7 @@ family.binary(
         aten.__rshift__.Tensor: _of_arrays(_shift_right),
         aten.__rshift__.Scalar: _of_arrays(_shift_right),
     },
+    whole=True,  # as all ops here that ExecuTorch neither knows as core nor decomposes
 )
 
 
@@ -339,7 +341,9 @@ def _ignore_nan(function):
 
 
 family.binary(
-    ANY, {aten.fmax.default: _ignore_nan(mx.maximum), aten.fmin.default: _ignore_nan(mx.minimum)}
+    ANY,
+    {aten.fmax.default: _ignore_nan(mx.maximum), aten.fmin.default: _ignore_nan(mx.minimum)},
+    whole=True,
 )
 
 
@@ -356,11 +360,12 @@ def _copysign(a, b):
     return mx.where(signbit(a) == negative, a, -a)
 
 
-family.binary(FLOAT, {aten.hypot.default: _hypot})
+family.binary(FLOAT, {aten.hypot.default: _hypot}, whole=True)
 family.binary(
     ANY,
     {aten.copysign.Scalar: _copysign, aten.copysign.Tensor: _copysign},
     promotion=Promotion.INT_TO_FLOAT,
+    whole=True,
 )
 
 

@@ -133,6 +133,7 @@ def var(self, dim=None, *, correction=None, keepdim=False):
     aten.var_mean.correction,
     samples=elementwise(dim=Dims(optional=True), correction=_CORRECTION, keepdim=_KEEPDIM),
     rules=[Dtype("self", FLOAT)],
+    whole=True,
     limitations=(
         Limitation(
             "the mean beside the variance is infinite where torch gives NaN",
@@ -300,13 +301,19 @@ def cumsum(self, dim, *, result_dtype):
     aten.cumprod.default,
     samples=elementwise(dim=Dim()),
     rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    whole=True,
 )
 def cumprod(self, dim, *, result_dtype):
     """cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
     return _scan(mx.cumprod, _in(self, result_dtype), dim)
 
 
-@family.op(aten.logcumsumexp.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", FLOAT)])
+@family.op(
+    aten.logcumsumexp.default,
+    samples=elementwise(dim=Dim()),
+    rules=[Dtype("self", FLOAT)],
+    whole=True,
+)
 def logcumsumexp(self, dim):
     """logcumsumexp(Tensor self, int dim) -> Tensor"""
     return _scan(mx.logcumsumexp, mx.astype(self, mx.float32), dim)
@@ -336,13 +343,17 @@ def _scan_extreme(function, x, dim):
     return running, mx.cummax(seen, dim)
 
 
-@family.op(aten.cummax.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)])
+@family.op(
+    aten.cummax.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
+)
 def cummax(self, dim):
     """cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
     return _scan_extreme(mx.cummax, self, dim)
 
 
-@family.op(aten.cummin.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)])
+@family.op(
+    aten.cummin.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
+)
 def cummin(self, dim):
     """cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
     return _scan_extreme(mx.cummin, self, dim)

@@ -51,6 +51,7 @@ def sort(self, dim=-1, descending=False):
     aten.sort.stable,
     samples=elementwise(stable=Choice((True,)), dim=Dim(), descending=_FLAG),
     rules=[Dtype("self", ANY)],
+    whole=True,
 )
 def sort_stable(self, *, dim=-1, descending=False):
     """sort(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)"""  # noqa: E501
@@ -95,6 +96,7 @@ def topk(self, k, dim=-1, largest=True):
         OneOf("side", (None,)),
         OneOf("sorter", (None,)),
     ],
+    whole=True,
 )
 def searchsorted(sorted_sequence, self, *, right=False):
     """searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
@@ -114,6 +116,7 @@ def searchsorted(sorted_sequence, self, *, right=False):
         Rank("boundaries", 1, 1),
         SameDtype(("self", "boundaries")),
     ],
+    whole=True,
 )
 def bucketize(self, boundaries, *, right=False):
     """bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501

@@ -47,9 +47,7 @@ family.unary(
         aten.cos.default: mx.cos,
         aten.cosh.default: mx.cosh,
         aten.erf.default: in_float32(_erf),
-        aten.erfinv.default: mx.erfinv,
         aten.exp.default: mx.exp,
-        aten.exp2.default: lambda x: mx.power(2.0, x),
         aten.expm1.default: mx.expm1,
         aten.log.default: mx.log,
         aten.log10.default: mx.log10,
@@ -64,6 +62,13 @@ family.unary(
         aten.tanh.default: mx.tanh,
     },
     promotion=Promotion.INT_TO_FLOAT,
+)
+# ExecuTorch takes ops that are neither core nor decomposed only where a delegate keeps them whole.
+family.unary(
+    ANY,
+    {aten.erfinv.default: mx.erfinv, aten.exp2.default: lambda x: mx.power(2.0, x)},
+    promotion=Promotion.INT_TO_FLOAT,
+    whole=True,
 )
 family.unary(
     ANY,
@@ -93,13 +98,13 @@ family.unary(
 family.unary(
     ANY,
     {
-        aten.isfinite.default: mx.isfinite,
         aten.isinf.default: mx.isinf,
         aten.isnan.default: mx.isnan,
         aten.logical_not.default: mx.logical_not,
         aten.sign.default: mx.sign,
     },
 )
+family.unary(ANY, {aten.isfinite.default: mx.isfinite}, whole=True)
 family.unary(INTEGER | BOOL, {aten.bitwise_not.default: mx.bitwise_invert})
 family.unary(
     FLOAT,
@@ -117,7 +122,7 @@ def _relu6(x):
     return mx.minimum(mx.maximum(x, 0), 6)
 
 
-@family.op(aten.signbit.default, samples=elementwise(), rules=[Dtype("self", ANY)])
+@family.op(aten.signbit.default, samples=elementwise(), rules=[Dtype("self", ANY)], whole=True)
 def signbit(self):
     """signbit(Tensor self) -> Tensor"""
     # The bit itself: comparisons would lose it for -0.0 and NaN.
@@ -194,6 +199,7 @@ def softplus(self, beta=1, threshold=20):
     aten.round.decimals,
     samples=elementwise(decimals=Integer(-3, 3)),
     rules=[Dtype("self", FLOAT)],
+    whole=True,
 )
 def round_decimals(self, *, decimals):
     """round(Tensor self, *, int decimals) -> Tensor"""
