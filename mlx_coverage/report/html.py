@@ -23,7 +23,7 @@ def render_html(report: CoverageReport) -> str:
     """The whole page."""
     style, script = _read_asset("report.css"), _read_asset("report.js")
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     page = _make_environment().get_template("report.html.j2")
