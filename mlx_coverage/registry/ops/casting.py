@@ -32,9 +32,7 @@ family.unary(
     {
         aten.alias.default: lambda x: x,
         aten.clone.default: lambda x: x,
-        aten.detach.default: lambda x: x,
         aten.lift_fresh.default: lambda x: x,
-        aten.lift_fresh_copy.default: lambda x: x,
     },
     view=True,
 )

@@ -1,6 +1,7 @@
 """Sizes: host numbers, and the arithmetic that export leaves between them.
 
-Comparisons of sizes are not here: they only guard, and would specialise the program.
+Comparisons of sizes are not here: they only guard, and would specialise the program. Without
+samples, because a delegate whose result is a number alone is never formed.
 """
 
 import math
@@ -15,34 +16,25 @@ from mlx_coverage.registry.call import Target
 from mlx_coverage.registry.dtypes import BOOL, INTEGER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, Predicate
-from mlx_coverage.registry.samples import Dim, Tensor, draw
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
 family = Family("sizes")
 
 
-@family.op(
-    aten.sym_size.int,
-    samples=draw(self=Tensor(("*S",)), dim=Dim(), groups={"S": (1, 4)}),
-    view=True,
-)
+@family.op(aten.sym_size.int, view=True)
 def sym_size(self, dim):
     """sym_size(Tensor self, int dim) -> SymInt"""
     return self.shape[dim]
 
 
-@family.op(aten.sym_numel.default, samples=draw(self=Tensor(("*S",))), view=True)
+@family.op(aten.sym_numel.default, view=True)
 def sym_numel(self):
     """sym_numel(Tensor self) -> SymInt"""
     return math.prod(self.shape)
 
 
-@family.op(
-    aten._local_scalar_dense.default,
-    samples=draw(self=Tensor((1,))),
-    rules=[Dtype("self", INTEGER | BOOL)],
-)
+@family.op(aten._local_scalar_dense.default, rules=[Dtype("self", INTEGER | BOOL)])
 def local_scalar_dense(self):
     """_local_scalar_dense(Tensor self) -> Scalar"""
     return mx.host_item(self)
