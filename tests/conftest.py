@@ -1,5 +1,6 @@
 """Hypothesis profiles: `pytest --hypothesis-profile=ci`, or `HYPOTHESIS_PROFILE=ci`."""
 
+import logging
 import os
 
 from hypothesis import HealthCheck, Phase, settings
@@ -18,3 +19,6 @@ settings.register_profile("dev", COMMON, max_examples=20)
 settings.register_profile("ci", COMMON, max_examples=70, derandomize=True)
 settings.register_profile("nightly", COMMON, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+# torch traces its compilation at debug level; pytest would keep every line.
+logging.getLogger("torch.__trace").disabled = True

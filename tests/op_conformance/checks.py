@@ -1,18 +1,18 @@
 """The checks themselves, without pytest: one call in, `ConformanceError` out."""
 
 import math
+import zlib
 from typing import Any
 
 import torch
-from hypothesis import reject
+from hypothesis import Phase, given, reject, seed, settings
 from torch.utils._pytree import tree_map_only
 
-from mlx_coverage.registry import default_registry, rules
+from mlx_coverage.registry import rules
 from mlx_coverage.registry.evaluate import evaluate
-from mlx_coverage.registry.judge import Unsupported, judge
-from mlx_coverage.registry.spec import Registry
+from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.arrays import to_mlx, to_torch
-from tests.op_conformance.cases import Case, flatten
+from tests.op_conformance.cases import Case, cases, flatten
 from tests.op_conformance.criterion import MismatchError, compare
 
 # What torch raises for a call that it does not accept.
@@ -70,6 +70,12 @@ def require_inside(case: Case, expected: Any) -> None:
             raise ConformanceError(case, f"samples draw what the rules refuse: {found[0].text}")
 
 
+def is_inside(case: Case, expected: Any) -> bool:
+    """Whether every rule holds."""
+    call = case.bind(expected)
+    return not any(reason for rule in case.spec.rules for reason in rule.check(call))
+
+
 def run_mlx(case: Case, expected: Any) -> Any:
     """The results of the entry's implementation, as tensors."""
     arrays = tree_map_only(torch.Tensor, to_mlx, case.arguments)
@@ -87,7 +93,37 @@ def is_effective(case: Case, expected: Any) -> bool:
     return not found or any(math.prod(result.shape) for result in found)
 
 
-def verdict_slugs(case: Case, results: Any, registry: Registry | None = None) -> list[str]:
-    """The slugs of the verdict on a case, none when it is supported."""
-    verdict = judge(case.bind(results), registry or default_registry())
-    return [r.slug for r in verdict.reasons] if isinstance(verdict, Unsupported) else []
+def run_inside(
+    spec: OpSpec,
+    dtype: torch.dtype | None,
+    name: str,
+    *,
+    avoids: frozenset[str] | None = None,
+    examples: int | None = None,
+    shrink: bool = True,
+) -> int:
+    """Run check (a) on many cases of one entry and dtype.
+
+    `spec`, `dtype` and `avoids` are those of `cases`, `name` is the seed, `examples` how
+    many where not as many as the profile says; `shrink` whether to look for the smallest failure.
+
+    Returns:
+        How many cases compared something.
+
+    Raises:
+        ConformanceError: the smallest case that fails.
+    """
+    effective = 0
+
+    @seed(zlib.crc32(name.encode()))
+    @settings(
+        max_examples=examples or settings().max_examples,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+    )
+    @given(cases(spec, dtype, avoids))
+    def check(case: Case) -> None:
+        nonlocal effective
+        effective += is_effective(case, check_inside(case))
+
+    check()
+    return effective

@@ -182,14 +182,18 @@ def _(rule: rules.Constant, case: Case, draw: Draw) -> Case:
 
 @step_outside.register
 def _(rule: rules.Predicate, case: Case, draw: Draw) -> Case:
-    # Samples know nothing of predicates, so some of what they draw is outside.
+    # Samples know nothing of predicates: some of what they draw is outside, at dynamic
+    # sizes if not as it is.
     try:
-        call = case.bind(case.run_torch())
+        results = case.run_torch()
     except (RuntimeError, IndexError, ValueError, TypeError):
         reject()
-    if rule.holds(call):
-        reject()
-    return case
+    symbolic = case.replace(**tree_map_only(torch.Tensor, _symbolize, case.arguments))
+    numbers = {n: v + 0.5 for n, v in case.arguments.items() if type(v) is int}
+    for candidate in (case, symbolic, case.replace(**numbers)):
+        if not rule.holds(candidate.bind(results)):
+            return candidate
+    reject()
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
@@ -198,6 +202,7 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 def _symbolize(tensor: torch.Tensor) -> torch.Tensor:
     mode = FakeTensorMode(shape_env=ShapeEnv())
+    tensor = tensor.contiguous()
     context = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC] * tensor.dim())
     return mode.from_tensor(tensor, symbolic_context=context)
 

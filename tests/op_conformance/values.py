@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 Draw = Callable[..., Any]
 
 FLOAT_KINDS = ("ramp", "normal", "small", "special", "wide", "normal", "special")
+TAME_KINDS = tuple(kind for kind in FLOAT_KINDS if kind != "wide")
+EXACT_KINDS = ("ramp", "small")
 INTEGER_KINDS = ("ramp", "small", "wide", "special")
 BOOL_KINDS = ("false", "true", "mixed", "mixed")
 LAYOUTS = (
@@ -36,7 +38,9 @@ one_of = cache(st.sampled_from)
 BOOLEANS = st.booleans()  # one_of((False, True)) and one_of((0, 1)) would share a cache entry
 
 # Value classes that a `Limitation` may leave out of the domain.
-AVOIDABLE = ("nan", "inf", "negative_zero", "subnormal", "zero_size")
+# `rounding` is what ordinary fractions suffer: without it all elements are small integers.
+# `overflow` is what the squares or sums of huge elements suffer: without it there are none.
+AVOIDABLE = ("nan", "inf", "negative_zero", "subnormal", "zero_size", "rounding", "overflow")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def draw_elements(
     """Draw a contiguous tensor of the shape and dtype."""
     kinds = (
         BOOL_KINDS if dtype == torch.bool
+        else EXACT_KINDS if dtype.is_floating_point and "rounding" in bounds.avoids
+        else TAME_KINDS if dtype.is_floating_point and "overflow" in bounds.avoids
         else FLOAT_KINDS if dtype.is_floating_point or dtype.is_complex
         else INTEGER_KINDS
     )  # fmt: skip
@@ -107,7 +113,8 @@ def draw_elements(
     elements = _fill_float(kind, count, dtype, bounds, generator)
     if kind == "normal" and count and bounds.free:
         # One extreme among ordinary values: extremes in pairs cancel in any order they like.
-        extremes = (None, torch.finfo(dtype).max, *list_specials(dtype, bounds))
+        largest = () if "overflow" in bounds.avoids else (torch.finfo(dtype).max,)
+        extremes = (None, *largest, *list_specials(dtype, bounds))
         extreme = draw(one_of(extremes), label=f"{label} extreme")
         if extreme is not None:
             elements[seed % count] = extreme

@@ -1,0 +1,135 @@
+"""Cases through partitioner, payload and the C++ runtime: many one-op branches, one program.
+
+Lowering costs about half a second whatever the program holds, so a program holds one
+branch per case: its own inputs, one call, its own outputs.
+"""
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from executorch.exir import (
+    EdgeProgramManager,
+    ExecutorchProgramManager,
+    to_edge_transform_and_lower,
+)
+from executorch.exir.delegate import executorch_call_delegate
+from executorch.runtime import Runtime
+from torch.utils._pytree import tree_map_only
+
+import mlx_coverage.runtime
+from mlx_coverage import MLXPartitioner
+from mlx_coverage.lowering.plan import Delegated, find_ignored, is_counted
+from mlx_coverage.registry.call import canonicalize, name_target
+from tests.op_conformance.cases import Case, flatten
+
+
+class Branches(torch.nn.Module):
+    """Each case as a branch of its own; its tensors are inputs, the rest is baked in."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        super().__init__()
+        self._cases = cases
+        for i, case in enumerate(cases):
+            for name in case.constants:
+                if flatten(case.arguments.get(name)):
+                    self.register_buffer(f"case_{i}_{name}", case.arguments[name])
+
+    def inputs(self) -> tuple[torch.Tensor, ...]:
+        """The tensors that `forward` takes."""
+        return tuple(tensor for case in self._cases for tensor in list_inputs(case))
+
+    def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        rest = iter(inputs)
+        results = []
+        for i, case in enumerate(self._cases):
+            arguments = {
+                name: getattr(self, f"case_{i}_{name}")
+                if name in case.constants and flatten(value)
+                else tree_map_only(torch.Tensor, lambda _: next(rest), value)
+                for name, value in case.arguments.items()
+            }
+            results += flatten(case.spec.target(**arguments))
+        return results
+
+
+@dataclass
+class Lowered:
+    """A program of branches on its way to numbers."""
+
+    cases: Sequence[Case]
+    edge: EdgeProgramManager
+    partitioner: MLXPartitioner
+
+    @property
+    def delegates(self) -> int:
+        """How many calls of a delegate the program makes."""
+        return sum(
+            n.target is executorch_call_delegate for n in self.edge.exported_program().graph.nodes
+        )
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """Names of the ops that stay with ExecuTorch."""
+        graph = self.edge.exported_program().graph
+        ignored = find_ignored(graph)
+        return [
+            name_target(canonicalize(node.target))
+            for node in graph.nodes
+            if is_counted(node) and node not in ignored
+            and node.target not in (executorch_call_delegate, operator.getitem)
+        ]  # fmt: skip
+
+    @property
+    def placed(self) -> set[Any]:
+        """The targets that the plan delegated."""
+        (plan,) = self.partitioner.plans
+        return {
+            canonicalize(node.target)
+            for node, placement in plan.placements.items()
+            if isinstance(placement, Delegated)
+        }
+
+    @cached_property
+    def program(self) -> ExecutorchProgramManager:
+        """With ExecuTorch's default configuration."""
+        return self.edge.to_executorch()
+
+    def run(self) -> Iterator[tuple[Case, list[torch.Tensor]]]:
+        """Each case with its results in the ExecuTorch runtime."""
+        mlx_coverage.runtime.load()
+        program = Runtime.get().load_program(bytes(self.program.buffer))
+        outputs = iter(program.load_method("forward").execute([*Branches(self.cases).inputs()]))
+        for case in self.cases:
+            count = len(flatten(case.run_torch()))
+            # The runtime reuses the memory of its outputs.
+            yield case, [next(outputs).clone() for _ in range(count)]
+
+
+def lower(cases: Sequence[Case]) -> Lowered:
+    """Lower a program of one branch per case, views alone included."""
+    module = Branches(cases).eval()
+    partitioner = MLXPartitioner(min_partition_size=0)
+    with torch.no_grad():
+        program = torch.export.export(module, module.inputs())
+        edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
+    return Lowered(cases, edge, partitioner)
+
+
+def list_inputs(case: Case) -> list[torch.Tensor]:
+    """The tensors of a case that are not constants, in the order of its arguments."""
+    return [
+        tensor
+        for name, value in case.arguments.items()
+        if name not in case.constants
+        for tensor in flatten(value)
+    ]
+
+
+def make_contiguous(case: Case) -> Case:
+    """The case with its tensors laid out as an ExecuTorch input is by default."""
+    arguments = tree_map_only(torch.Tensor, lambda t: t.contiguous().clone(), case.arguments)
+    return Case(case.spec, arguments, case.constants)
