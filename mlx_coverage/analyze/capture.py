@@ -5,7 +5,6 @@ configuration; only the backend records nothing, so weights may be absent (meta 
 What is judged here is therefore what a user's own export judges.
 """
 
-import copy
 import io
 import re
 import sys
@@ -93,7 +92,7 @@ def plan_methods(
         partitioners = {name: make() for name in programs}
         try:
             lowered = to_edge_transform_and_lower(
-                {name: _isolate(program) for name, program in programs.items()},
+                dict(programs),
                 partitioner={name: [p] for name, p in partitioners.items()},
                 compile_config=config,
             )
@@ -107,15 +106,6 @@ def plan_methods(
             raise _edge_failure(error) from error
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
     return Capture(plans, lowered, None if config._check_ir_validity else _refuse(plans))
-
-
-def _isolate(program: ExportedProgram) -> ExportedProgram:
-    # Delegating a mutable buffer takes it out of the state dict, which ExecuTorch's
-    # decompositions may share with the program that the user gave.
-    isolated = copy.copy(program)
-    isolated._state_dict = dict(program.state_dict)
-    isolated._constants = dict(program.constants)
-    return isolated
 
 
 def _refuse(plans: Mapping[str, PartitionPlan]) -> CaptureError:

@@ -2,10 +2,12 @@
 
 Patterns are substituted; then exactly those calls of whole ops that the registry
 declines are decomposed. ExecuTorch keeps an op for all of its calls or for none, so with
-the declined ones gone the op can be kept for the rest.
+the declined ones gone the op can be kept for the rest. What ExecuTorch would refuse to
+keep travels as an op of our own.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from mlx_coverage.lowering.substitution import may_match, remove_assertions, sub
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Unsupported, judge_node
 from mlx_coverage.registry.spec import Registry
+from mlx_coverage.registry.standins import define_standin
 
 
 def prepare_program(
@@ -27,23 +30,59 @@ def prepare_program(
 ) -> ExportedProgram:
     """A program in which every call of a whole op is one that the delegate takes.
 
-    The argument is not changed; it is returned itself when there is nothing to do.
+    The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    if not may_match(program, registry) and not _find_declined(program, registry, options):
-        return program
-    # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
-    copy: ExportedProgram = program.run_decompositions({})
-    remove_assertions(copy)
-    changed = substitute_patterns(copy, registry, options)
     table = _default_decomposition_table()
-    declined = _find_declined(copy, registry, options)
-    for node in declined:
-        _inline(copy.graph_module, node, _find_decomposition(node, table))
-    if not changed and not declined:
-        return program
-    copy.graph_module.graph.lint()
-    copy.graph_module.recompile()
-    return copy
+    if not (
+        may_match(program, registry)
+        or _find_declined(program, registry, options)
+        or _find_refused(program, registry, table)
+    ):
+        return isolate(program)
+    # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
+    prepared = isolate(program.run_decompositions({}))
+    remove_assertions(prepared)
+    substitute_patterns(prepared, registry, options)
+    for node in _find_declined(prepared, registry, options):
+        _inline(prepared.graph_module, node, _find_decomposition(node, table))
+    for node in _find_refused(prepared, registry, table):
+        node.target = define_standin(node.target)
+    prepared.graph_module.graph.lint()
+    prepared.graph_module.recompile()
+    return prepared
+
+
+def isolate(program: ExportedProgram) -> ExportedProgram:
+    """The same program with dictionaries of its own.
+
+    Delegating a mutable buffer takes it out of the state dict, which ExecuTorch's
+    decompositions share with the program that the user gave.
+    """
+    isolated = copy.copy(program)
+    isolated._state_dict = dict(program.state_dict)
+    isolated._constants = dict(program.constants)
+    return isolated
+
+
+def _find_refused(
+    program: ExportedProgram, registry: Registry, table: Mapping[Any, Any]
+) -> list[Node]:
+    # Neither core nor decomposable: ExecuTorch lets such an op pass in our namespace only.
+    found = []
+    for node in program.graph.nodes:
+        op = node.target
+        if node.op != "call_function" or not isinstance(op, OpOverload):
+            continue
+        spec = registry.get(canonicalize(op))
+        if (
+            op.namespace == "aten"
+            and spec is not None
+            and spec.whole
+            and torch.Tag.core not in op.tags
+            and op not in table
+        ):
+            found.append(node)
+    return found
 
 
 def _find_declined(program: ExportedProgram, registry: Registry, options: Options) -> list[Node]:

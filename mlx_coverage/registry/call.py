@@ -15,6 +15,8 @@ import torch
 from torch._ops import OpOverload
 from torch.fx import Node
 
+from mlx_coverage.registry.standins import resolve_standin
+
 Target = OpOverload | Callable[..., Any]
 
 # Edge ops whose functional ATen counterpart has another name; the rest lose `_copy`.
@@ -35,6 +37,7 @@ def canonicalize(target: Target) -> Target:
     overload = getattr(target, "_op", target) if not isinstance(target, OpOverload) else target
     if not isinstance(overload, OpOverload):
         return target
+    overload = resolve_standin(overload)
     name = overload._schema.name
     if name in _DIM_ORDER_OPS:
         return _DIM_ORDER_OPS[name]

@@ -1,6 +1,6 @@
 """The one place that decides support: a call against the registry, metadata only."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +60,17 @@ def judge(call: Call, registry: Registry) -> Verdict:
     if isinstance(known, Unsupported):
         return known
     found = [reason for rule in known.spec.rules for reason in rule.check(call)]
+    found += _refuse_dynamic_numbers(call)
     return Unsupported(order_reasons(found)) if found else known
+
+
+def _refuse_dynamic_numbers(call: Call) -> Iterator[Reason]:
+    # Sizes are ints under the recorder; it has no symbolic float or bool.
+    for name, value in call.arguments.items():
+        if isinstance(value, (torch.SymFloat, torch.SymBool)):
+            kind = "float" if isinstance(value, torch.SymFloat) else "bool"
+            text = f"`{name}` is a dynamic {kind}; accepted: a static one, or a dynamic int"
+            yield Reason(reasons.DYNAMIC_ARGUMENT, text, name)
 
 
 def _judge_target(target: Target, registry: Registry) -> Verdict:

@@ -81,3 +81,37 @@ def test_the_users_program_is_not_changed() -> None:
     partitioner = MLXPartitioner(registry=make_whole_registry(), _plan_only=True)
     to_edge_transform_and_lower(program, partitioner=[partitioner])
     assert str(program) == before
+
+
+class Hypotenuse(nn.Module):
+    """An op that is neither core ATen nor decomposable, and that the registry has."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.hypot(x, y) + 1
+
+
+def test_op_that_executorch_would_refuse_is_delegated() -> None:
+    program = torch.export.export(Hypotenuse(), (torch.randn(3), torch.randn(3)))
+    edge = to_edge_transform_and_lower(program, partitioner=[MLXPartitioner(_plan_only=True)])
+    assert "aten.hypot.default" in names_inside(edge)
+    assert "aten.hypot.default" not in names_outside(edge)
+    assert "aten.hypot.default" in [str(n.target) for n in program.graph.nodes]
+
+
+class Counter(nn.Module):
+    """A buffer that the delegate takes over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += x
+        return self.count * 2
+
+
+def test_program_of_the_user_keeps_its_buffers() -> None:
+    program = torch.export.export(Counter(), (torch.randn(3),))
+    for _ in range(2):
+        to_edge_transform_and_lower(program, partitioner=[MLXPartitioner(_plan_only=True)])
+        assert list(program.state_dict) == ["count"]
