@@ -26,26 +26,24 @@ def main() -> None:
     print(describe_machine())
     model, x = Chain().eval(), torch.randn(256)
     pte = lower(model, (x,))
-    mlx_coverage.runtime.set_options(compile=False)
-    plain = Method(pte)
-    plain(x)
-    mlx_coverage.runtime.set_options(compile=True)
-    compiled = Method(pte)
-    compiled(x)
+    delegate = Method(pte)
     portable = Method(lower(model, (x,), []))
     xnnpack = Method(lower(model, (x,), [XnnpackPartitioner()]))
     expected = model(x)
-    for method in (plain, compiled, portable, xnnpack):
+    for method in (delegate, portable, xnnpack):
         check_equal(method(x)[0], expected)
+    mlx_coverage.runtime.set_options(compile=False)
     times = time_functions(
         {
             "eager torch": no_grad(lambda: model(x)),
             "ExecuTorch, portable kernels": lambda: portable(x),
             "ExecuTorch, XNNPACK": lambda: xnnpack(x),
-            "delegate": lambda: plain(x),
-            "delegate with mx::compile": lambda: compiled(x),
+            "delegate": lambda: delegate(x),
         }
     )
+    mlx_coverage.runtime.set_options(compile=True)
+    check_equal(delegate(x)[0], expected)
+    times |= time_functions({"delegate with mx::compile": lambda: delegate(x)})
     print_table(f"{OPS} elementwise ops on 256 numbers", times, "eager torch")
 
 

@@ -22,3 +22,5 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 # torch traces its compilation at debug level; pytest would keep every line.
 logging.getLogger("torch.__trace").disabled = True
+
+pytest_plugins = ["tests.e2e.summary"]
