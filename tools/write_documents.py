@@ -49,7 +49,7 @@ def summarize_op_set() -> str:
     families = Counter(spec.family for spec in registry)
     rows = [
         ("entries, each an exact overload", len(registry)),
-        ("of which kept whole for MLX's fused form", sum(spec.whole for spec in registry)),
+        ("of which kept whole, not decomposed", sum(spec.whole for spec in registry)),
         ("of which subgraph patterns", len(registry.patterns)),
         ("declared gaps, each with its reason", len(registry.gaps)),
         ("core ATen overloads (torch's tag) that are mapped", f"{core['mapped']} of {total}"),

@@ -3,6 +3,7 @@
 from mlx_coverage.registry.ops import (
     attention,
     binary,
+    bitwise,
     casting,
     convolution,
     creation,
@@ -13,6 +14,7 @@ from mlx_coverage.registry.ops import (
     normalization,
     pooling,
     reduction,
+    scan,
     scatter,
     sizes,
     softmax,
@@ -26,6 +28,7 @@ from mlx_coverage.registry.spec import Family
 FAMILIES: tuple[Family, ...] = (
     attention.family,
     binary.family,
+    bitwise.family,
     casting.family,
     convolution.family,
     creation.family,
@@ -36,6 +39,7 @@ FAMILIES: tuple[Family, ...] = (
     normalization.family,
     pooling.family,
     reduction.family,
+    scan.family,
     scatter.family,
     sizes.family,
     softmax.family,

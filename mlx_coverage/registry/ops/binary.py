@@ -9,8 +9,18 @@ import math
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, INTEGER, NUMBER
+from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.operands import (
+    as_arrays,
+    convert,
+    converted,
+    is_array,
+    is_integer,
+    of_arrays,
+    widen,
+    widened,
+)
 from mlx_coverage.registry.ops.unary import signbit
 from mlx_coverage.registry.rules import Dtype, OneOf
 from mlx_coverage.registry.samples import (
@@ -28,52 +38,6 @@ aten = torch.ops.aten
 family = Family("binary")
 
 
-def _is_array(value):
-    return not isinstance(value, (bool, int, float))
-
-
-def _is_half(dtype):
-    return dtype in (mx.float16, mx.bfloat16)
-
-
-def _is_integer(dtype):
-    return dtype in (mx.uint8, mx.int8, mx.int16, mx.int32, mx.int64)
-
-
-def wrap_integer(value, dtype):
-    """A number as torch converts it to `dtype`: integers modulo the range, which MLX refuses."""
-    if type(value) is not int or not _is_integer(dtype):
-        return value
-    bits = 8 * dtype.size
-    value &= (1 << bits) - 1
-    return value if dtype == mx.uint8 or value < 1 << (bits - 1) else value - (1 << bits)
-
-
-def _convert(a, b):
-    """The operands, the one that is a number converted to the other's dtype as torch does."""
-    if not _is_array(b):
-        return a, wrap_integer(b, a.dtype)
-    return (a if _is_array(a) else wrap_integer(a, b.dtype)), b
-
-
-def _widen(a, b):
-    """`_convert`, and float32 for a half beside a number, which torch's products keep unrounded."""
-    a, b = _convert(a, b)
-    if not _is_array(b) and _is_half(a.dtype):
-        a = mx.astype(a, mx.float32)
-    elif not _is_array(a) and _is_half(b.dtype):
-        b = mx.astype(b, mx.float32)
-    return a, b
-
-
-def _converted(function):
-    return lambda a, b: function(*_convert(a, b))
-
-
-def _widened(function):
-    return lambda a, b: function(*_widen(a, b))
-
-
 for function, scalar, tensor in (
     (mx.equal, aten.eq.Scalar, aten.eq.Tensor),
     (mx.not_equal, aten.ne.Scalar, aten.ne.Tensor),
@@ -82,24 +46,16 @@ for function, scalar, tensor in (
     (mx.greater, aten.gt.Scalar, aten.gt.Tensor),
     (mx.greater_equal, aten.ge.Scalar, aten.ge.Tensor),
 ):
-    row = _converted(function)
+    row = converted(function)
     family.binary(ANY, {scalar: row, tensor: row}, promotion=Promotion.ALWAYS_BOOL)
 
-for function, scalar, tensor in (
-    (mx.bitwise_and, aten.bitwise_and.Scalar, aten.bitwise_and.Tensor),
-    (mx.bitwise_or, aten.bitwise_or.Scalar, aten.bitwise_or.Tensor),
-    (mx.bitwise_xor, aten.bitwise_xor.Scalar, aten.bitwise_xor.Tensor),
-):
-    row = _converted(function)
-    family.binary(INTEGER | BOOL, {scalar: row, tensor: row})
-
-family.binary(ANY, {aten.mul.Scalar: _widened(mx.multiply), aten.mul.Tensor: _widened(mx.multiply)})
+family.binary(ANY, {aten.mul.Scalar: widened(mx.multiply), aten.mul.Tensor: widened(mx.multiply)})
 family.binary(ANY, {aten.maximum.default: mx.maximum, aten.minimum.default: mx.minimum})
 family.binary(
     ANY,
     {
-        aten.div.Scalar: _widened(mx.divide),
-        aten.div.Tensor: _widened(mx.divide),
+        aten.div.Scalar: widened(mx.divide),
+        aten.div.Tensor: widened(mx.divide),
         aten.atan2.default: mx.arctan2,
     },
     promotion=Promotion.INT_TO_FLOAT,
@@ -121,8 +77,8 @@ def _as_bool(x):
 
 def _add_scaled(combine, a, b, alpha):
     if alpha == 1:
-        return combine(*_convert(a, b))
-    a, b, alpha = _as_arrays(a, b, alpha)
+        return combine(*convert(a, b))
+    a, b, alpha = as_arrays(a, b, alpha)
     return combine(a, b * alpha)
 
 
@@ -181,12 +137,12 @@ _MODES = ("trunc", "floor")
 )
 def div(self, other, *, rounding_mode, result_dtype):
     """div(Tensor self, Tensor other, *, str? rounding_mode) -> Tensor"""
-    if not _is_integer(result_dtype):
+    if not is_integer(result_dtype):
         # Halves round at every step, as in torch, but beside a single number.
-        single = not _is_array(other) or other.ndim == 0
-        a, b = _as_arrays(*_widen(self, other)) if single else (self, other)
+        single = not is_array(other) or other.ndim == 0
+        a, b = as_arrays(*widen(self, other)) if single else (self, other)
         return mx.trunc(a / b) if rounding_mode == "trunc" else _floor_divide(a, b)
-    a, b = _as_arrays(self, other)
+    a, b = as_arrays(self, other)
     quotient = mx.floor_divide(a, _avoid_trap(b))
     if a.dtype == mx.uint8:
         return quotient
@@ -206,13 +162,6 @@ def _floor_divide(a, b):
     return mx.where(b == 0, a / b, mx.where(quotient == 0, 0 * (a / b), nearest))
 
 
-def _as_arrays(*operands):
-    """The operands as arrays of their common dtype, then halves in float32."""
-    dtype = next(x.dtype for x in operands if _is_array(x))
-    arrays = [x if _is_array(x) else mx.array(wrap_integer(x, dtype), dtype) for x in operands]
-    return [mx.astype(x, mx.float32) for x in arrays] if _is_half(dtype) else arrays
-
-
 def _avoid_trap(b):
     # The lowest integer over -1 traps on a CPU. (Division by zero, an error in torch, is 0.)
     return b if b.dtype == mx.uint8 else mx.where(b == -1, 1, b)
@@ -220,7 +169,7 @@ def _avoid_trap(b):
 
 def _fmod(a, b):
     """Remainder of the division towards zero: exact, with the sign of `a`."""
-    if _is_integer(a.dtype):
+    if is_integer(a.dtype):
         remainder = mx.remainder(a, _avoid_trap(b))
         return mx.where((remainder != 0) & ((a < 0) != (b < 0)), remainder - b, remainder)
     remainder = mx.remainder(mx.abs(a), mx.abs(b))
@@ -230,24 +179,20 @@ def _fmod(a, b):
 
 def _remainder(a, b):
     """Remainder with the sign of `b`."""
-    if _is_integer(a.dtype):
+    if is_integer(a.dtype):
         return mx.remainder(a, _avoid_trap(b))
     remainder = _fmod(a, b)
     return mx.where((remainder != 0) & ((remainder < 0) != (b < 0)), remainder + b, remainder)
 
 
-def _of_arrays(function):
-    return lambda a, b: function(*_as_arrays(a, b))
-
-
 family.binary(
     NUMBER,
-    {aten.fmod.Scalar: _of_arrays(_fmod), aten.remainder.Scalar: _of_arrays(_remainder)},
+    {aten.fmod.Scalar: of_arrays(_fmod), aten.remainder.Scalar: of_arrays(_remainder)},
     samples=elementwise(other=Number(1, 9)),
 )
 family.binary(
     NUMBER,
-    {aten.fmod.Tensor: _of_arrays(_fmod), aten.remainder.Tensor: _of_arrays(_remainder)},
+    {aten.fmod.Tensor: of_arrays(_fmod), aten.remainder.Tensor: of_arrays(_remainder)},
     samples=draw(self=BroadcastTensor(("*S",)), other=BroadcastTensor(("*S",), low=1, high=9)),
 )
 
@@ -261,7 +206,7 @@ family.binary(
 )
 def remainder_of_number(self, other):
     """remainder(Scalar self, Tensor other) -> Tensor"""
-    return _remainder(*_as_arrays(self, other))
+    return _remainder(*as_arrays(self, other))
 
 
 @family.op(
@@ -278,8 +223,8 @@ def remainder_of_number(self, other):
 )
 def pow(self, exponent):
     """pow(Tensor self, Tensor exponent) -> Tensor"""
-    a, b = _as_arrays(self, exponent)
-    if not _is_integer(a.dtype) or a.dtype == mx.uint8:
+    a, b = as_arrays(self, exponent)
+    if not is_integer(a.dtype) or a.dtype == mx.uint8:
         return mx.power(a, b)
     # A negative power of an integer is 0, but for 1 and -1.
     unit = mx.where((a == -1) & ((b & 1) != 0), -1, mx.astype(mx.abs(a) == 1, a.dtype))
@@ -294,7 +239,7 @@ def pow(self, exponent):
 )
 def pow_of_number(self, exponent):
     """pow(Tensor self, Scalar exponent) -> Tensor"""
-    x, power = _as_arrays(self, exponent)
+    x, power = as_arrays(self, exponent)
     # As torch: the common powers are products and roots, which differ in -inf and -0.0.
     if exponent == 2:
         return mx.square(x)
@@ -307,35 +252,6 @@ def pow_of_number(self, exponent):
     return mx.power(x, power)
 
 
-def _shift_left(a, b):
-    outside = (b < 0) | (b >= 8 * a.dtype.size)
-    return mx.where(outside, 0, mx.left_shift(a, mx.where(outside, 0, b)))
-
-
-def _shift_right(a, b):
-    last = 8 * a.dtype.size - 1
-    outside = (b < 0) | (b > last)
-    # Shifting by all bits leaves the sign: two steps, as one is undefined.
-    shifted = mx.right_shift(a, mx.where(outside, last, b))
-    return mx.where(outside, mx.right_shift(shifted, 1), shifted)
-
-
-family.binary(
-    INTEGER,
-    {
-        aten.bitwise_left_shift.Tensor: _of_arrays(_shift_left),
-        aten.bitwise_left_shift.Tensor_Scalar: _of_arrays(_shift_left),
-        aten.__lshift__.Tensor: _of_arrays(_shift_left),
-        aten.__lshift__.Scalar: _of_arrays(_shift_left),
-        aten.bitwise_right_shift.Tensor: _of_arrays(_shift_right),
-        aten.bitwise_right_shift.Tensor_Scalar: _of_arrays(_shift_right),
-        aten.__rshift__.Tensor: _of_arrays(_shift_right),
-        aten.__rshift__.Scalar: _of_arrays(_shift_right),
-    },
-    whole=True,  # as all ops here that ExecuTorch neither knows as core nor decomposes
-)
-
-
 def _ignore_nan(function):
     return lambda a, b: mx.where(mx.isnan(a), b, mx.where(mx.isnan(b), a, function(a, b)))
 
@@ -343,7 +259,7 @@ def _ignore_nan(function):
 family.binary(
     ANY,
     {aten.fmax.default: _ignore_nan(mx.maximum), aten.fmin.default: _ignore_nan(mx.minimum)},
-    whole=True,
+    whole=True,  # as all ops here that ExecuTorch neither knows as core nor decomposes
 )
 
 
@@ -356,7 +272,7 @@ def _hypot(a, b):
 
 
 def _copysign(a, b):
-    negative = signbit(b) if _is_array(b) else math.copysign(1, b) < 0
+    negative = signbit(b) if is_array(b) else math.copysign(1, b) < 0
     return mx.where(signbit(a) == negative, a, -a)
 
 
@@ -367,6 +283,22 @@ family.binary(
     promotion=Promotion.INT_TO_FLOAT,
     whole=True,
 )
+
+
+@family.op(
+    aten.logaddexp2.default,
+    samples=binary(),
+    rules=[Dtype("self", FLOAT), Dtype("other", FLOAT)],
+    promotion=Promotion.DEFAULT,
+    whole=True,
+)
+def logaddexp2(self, other):
+    """logaddexp2(Tensor self, Tensor other) -> Tensor"""
+    a, b = mx.astype(self, mx.float32), mx.astype(other, mx.float32)
+    larger = mx.maximum(a, b)
+    # The difference of two equal infinities is NaN; their sum is that infinity.
+    difference = mx.where(a == b, 0, mx.abs(a - b))
+    return larger + mx.log1p(mx.exp(difference * -math.log(2))) / math.log(2)
 
 
 @family.op(
@@ -388,8 +320,8 @@ family.binary(
 def clamp(self, min=None, max=None):
     """clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor"""
     if min is not None:
-        self = mx.maximum(*_convert(min, self))
-    return self if max is None else mx.minimum(*_convert(max, self))
+        self = mx.maximum(*convert(min, self))
+    return self if max is None else mx.minimum(*convert(max, self))
 
 
 @family.op(

@@ -10,7 +10,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.binary import wrap_integer
+from mlx_coverage.registry.ops.operands import wrap_integer
 from mlx_coverage.registry.rules import Dtype, ResultDtype, Static
 from mlx_coverage.registry.samples import Choice, Integer, Number, Sizes, draw, elementwise
 from mlx_coverage.registry.spec import Family

@@ -8,6 +8,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, FLOAT, INDEX, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.operands import widen_half
 from mlx_coverage.registry.rules import Dtype, Rank, Rule, SameDtype
 from mlx_coverage.registry.samples import (
     Choice,
@@ -132,11 +133,6 @@ def index_put(self, indices, values, accumulate=False):
 
 def _invert(order):
     return [order.index(axis) for axis in range(len(order))]
-
-
-def widen_half(a):
-    """Half sums are formed in float32; every other dtype sums in itself."""
-    return mx.astype(a, mx.float32) if a.dtype in (mx.float16, mx.bfloat16) else a
 
 
 INDEX_RULES: list[Rule] = [Dtype("index", INDEX), Rank("self", 1), Rank("index", 1)]

@@ -1,4 +1,4 @@
-"""Reductions and scans.
+"""Reductions.
 
 Left to torch's decompositions, which are as exact and as fast: std, std_mean, aminmax,
 count_nonzero, nansum, the norms, and all other forms of sum, mean and var.
@@ -10,9 +10,9 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.operands import widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
 from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
-from mlx_coverage.registry.shapes import along, normalize_dim
 from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
@@ -31,12 +31,6 @@ def _axes(x, dim):
     if dim is None or x.ndim == 0:
         return None
     return dim if isinstance(dim, int) else tuple(dim) or None
-
-
-def _in(x, dtype):
-    """`x` in `dtype`, then in float32 for a half, so that sums and products accumulate there."""
-    x = mx.astype(x, dtype)
-    return mx.astype(x, mx.float32) if dtype in (mx.float16, mx.bfloat16) else x
 
 
 def _reduce(function, x, dim=None, keepdim=False):
@@ -66,7 +60,7 @@ _IDENTITIES = {mx.sum: 0, mx.prod: 1, mx.mean: math.nan, mx.any: False, mx.all: 
 def sum(self, dim, keepdim=False, *, result_dtype):
     """sum(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     # Integers widen before they are added.
-    return _reduce(mx.sum, _in(self, result_dtype), dim, keepdim)
+    return _reduce(mx.sum, widen_half(mx.astype(self, result_dtype)), dim, keepdim)
 
 
 @family.op(
@@ -90,7 +84,7 @@ def mean(self, dim, keepdim=False):
 @family.op(aten.prod.default, samples=elementwise(), rules=[Dtype("self", ANY), ResultDtype(ANY)])
 def prod_of_all(self, *, result_dtype):
     """prod(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.prod, _in(self, result_dtype))
+    return _reduce(mx.prod, widen_half(mx.astype(self, result_dtype)))
 
 
 @family.op(
@@ -100,7 +94,7 @@ def prod_of_all(self, *, result_dtype):
 )
 def prod(self, dim, keepdim=False, *, result_dtype):
     """prod(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.prod, _in(self, result_dtype), dim, keepdim)
+    return _reduce(mx.prod, widen_half(mx.astype(self, result_dtype)), dim, keepdim)
 
 
 def _moments(x, dim, correction, keepdim):
@@ -145,6 +139,17 @@ def var(self, dim=None, *, correction=None, keepdim=False):
 def var_mean(self, dim=None, *, correction=None, keepdim=False):
     """var_mean(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor, Tensor)"""  # noqa: E501
     return _moments(self, dim, correction, keepdim)
+
+
+@family.op(
+    aten.logsumexp.default,
+    samples=_some(dim=Dims(least=1), keepdim=_KEEPDIM),
+    rules=[Dtype("self", FLOAT), NonEmpty("self")],
+    whole=True,
+)
+def logsumexp(self, dim, keepdim=False):
+    """logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor"""
+    return mx.logsumexp(mx.astype(self, mx.float32), _axes(self, dim), keepdim)
 
 
 # Extremes
@@ -277,86 +282,6 @@ def _of_dims(function, x, dim, keepdim):
 def all_of_dims(self, dim=None, keepdim=False):
     """all(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
     return _of_dims(mx.all, self, dim, keepdim)
-
-
-# Scans
-
-
-def _scan(function, x, dim):
-    """A scan along `dim`, also of a tensor without dimensions, which is its own scan."""
-    return function(x, dim) if x.ndim > 0 else x
-
-
-@family.op(
-    aten.cumsum.default,
-    samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
-)
-def cumsum(self, dim, *, result_dtype):
-    """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
-    return _scan(mx.cumsum, _in(self, result_dtype), dim)
-
-
-@family.op(
-    aten.cumprod.default,
-    samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
-    whole=True,
-)
-def cumprod(self, dim, *, result_dtype):
-    """cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
-    return _scan(mx.cumprod, _in(self, result_dtype), dim)
-
-
-@family.op(
-    aten.logcumsumexp.default,
-    samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", FLOAT)],
-    whole=True,
-)
-def logcumsumexp(self, dim):
-    """logcumsumexp(Tensor self, int dim) -> Tensor"""
-    return _scan(mx.logcumsumexp, mx.astype(self, mx.float32), dim)
-
-
-@family.op(
-    aten.logsumexp.default,
-    samples=_some(dim=Dims(least=1), keepdim=_KEEPDIM),
-    rules=[Dtype("self", FLOAT), NonEmpty("self")],
-    whole=True,
-)
-def logsumexp(self, dim, keepdim=False):
-    """logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor"""
-    return mx.logsumexp(mx.astype(self, mx.float32), _axes(self, dim), keepdim)
-
-
-def _scan_extreme(function, x, dim):
-    """Running extremes, and where the last of equal ones was seen; NaN wins."""
-    if x.ndim == 0:
-        return x, mx.zeros((), mx.int64)
-    # MLX's scans of halves lose NaN.
-    x = mx.astype(x, mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x
-    running = function(x, dim)
-    axis = normalize_dim(dim, x.ndim)
-    positions = along(mx.arange(0, x.shape[axis], 1, mx.int64), axis, x.ndim)
-    seen = mx.where((x == running) | mx.isnan(x), positions, 0)
-    return running, mx.cummax(seen, dim)
-
-
-@family.op(
-    aten.cummax.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
-)
-def cummax(self, dim):
-    """cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
-    return _scan_extreme(mx.cummax, self, dim)
-
-
-@family.op(
-    aten.cummin.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
-)
-def cummin(self, dim):
-    """cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
-    return _scan_extreme(mx.cummin, self, dim)
 
 
 family.gap(

@@ -10,7 +10,8 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, BOOL, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.indexing import INDEX_RULES, crop, widen_half
+from mlx_coverage.registry.ops.indexing import INDEX_RULES, crop
+from mlx_coverage.registry.ops.operands import widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Range, Rank, SameDtype
 from mlx_coverage.registry.samples import (
     BroadcastTensor,

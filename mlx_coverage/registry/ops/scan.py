@@ -1,0 +1,80 @@
+"""Scans: cumulative sums, products and extremes along one axis."""
+
+import torch
+
+from mlx_coverage.registry.dtypes import ANY, FLOAT
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.operands import widen_half
+from mlx_coverage.registry.rules import Dtype, ResultDtype
+from mlx_coverage.registry.samples import Dim, elementwise
+from mlx_coverage.registry.shapes import along, normalize_dim
+from mlx_coverage.registry.spec import Family
+
+aten = torch.ops.aten
+family = Family("scan")
+
+
+def _scan(function, x, dim):
+    """A scan along `dim`, also of a tensor without dimensions, which is its own scan."""
+    return function(x, dim) if x.ndim > 0 else x
+
+
+@family.op(
+    aten.cumsum.default,
+    samples=elementwise(dim=Dim()),
+    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+)
+def cumsum(self, dim, *, result_dtype):
+    """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
+    return _scan(mx.cumsum, widen_half(mx.astype(self, result_dtype)), dim)
+
+
+@family.op(
+    aten.cumprod.default,
+    samples=elementwise(dim=Dim()),
+    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    whole=True,
+)
+def cumprod(self, dim, *, result_dtype):
+    """cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
+    return _scan(mx.cumprod, widen_half(mx.astype(self, result_dtype)), dim)
+
+
+@family.op(
+    aten.logcumsumexp.default,
+    samples=elementwise(dim=Dim()),
+    rules=[Dtype("self", FLOAT)],
+    whole=True,
+)
+def logcumsumexp(self, dim):
+    """logcumsumexp(Tensor self, int dim) -> Tensor"""
+    return _scan(mx.logcumsumexp, mx.astype(self, mx.float32), dim)
+
+
+def _scan_extreme(function, x, dim):
+    """Running extremes, and where the last of equal ones was seen; NaN wins."""
+    if x.ndim == 0:
+        return x, mx.zeros((), mx.int64)
+    # MLX's scans of halves lose NaN.
+    x = widen_half(x)
+    running = function(x, dim)
+    axis = normalize_dim(dim, x.ndim)
+    positions = along(mx.arange(0, x.shape[axis], 1, mx.int64), axis, x.ndim)
+    seen = mx.where((x == running) | mx.isnan(x), positions, 0)
+    return running, mx.cummax(seen, dim)
+
+
+@family.op(
+    aten.cummax.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
+)
+def cummax(self, dim):
+    """cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
+    return _scan_extreme(mx.cummax, self, dim)
+
+
+@family.op(
+    aten.cummin.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
+)
+def cummin(self, dim):
+    """cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
+    return _scan_extreme(mx.cummin, self, dim)
