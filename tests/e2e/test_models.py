@@ -1,37 +1,104 @@
-"""Every example model, lowered and run in ExecuTorch's runtime, against eager torch."""
+"""Every example model, lowered and run in ExecuTorch's runtime."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
+from executorch.exir.delegate import executorch_call_delegate as CALL_DELEGATE
+from torch.export import ExportedProgram
 
-from mlx_coverage.analyze.attest import attest
+from mlx_coverage import MLXPartitioner
+from mlx_coverage.analyze.attest import attest, attest_methods
+from mlx_coverage.analyze.capture import plan_methods
+from mlx_coverage.lowering.payload import serialize
+from mlx_coverage.lowering.translation import translate
+from mlx_coverage.registry import default_registry
 from tests.e2e.closeness import assert_close
-from tests.e2e.lowering import count_bytes, lower_methods, run_eagerly
+from tests.e2e.interpretation import Interpreted, to_torch
+from tests.e2e.lowering import Lowered, Method, count_bytes, export, lower_methods, run_eagerly
 from tests.e2e.models import DTYPES, MODELS, Model
+from tests.lowering.reading import read_payload
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
-def test_model_equals_eager(
-    model: Model, dtype: torch.dtype, record_property: Callable[[str, object], None]
-) -> None:
-    module, args, kwargs, shapes = model.make(dtype)
-    lowered = lower_methods({"forward": (module, args, kwargs, shapes)})
-    assert tuple(lowered.fallbacks()) == model.fallbacks
-    assert len(lowered.delegates()) == model.delegates
+@dataclass(frozen=True)
+class Case:
+    """A model in one dtype, lowered once for all tests of this module."""
 
-    run = lowered.start()
-    errors = [assert_close(run(*i), run_eagerly(module, *i)) for i in model.inputs(args)]
-    weights = count_bytes([module])
-    assert len(lowered.pte) <= 1.01 * weights + (64 << 10)
+    model: Model
+    dtype: str
+    method: Method
+    lowered: Lowered
 
-    plan = lowered.plans["forward"]
-    attest(plan, lowered.edge.exported_program().graph_module)
-    dtype_name = str(dtype).removeprefix("torch.")
+
+@pytest.fixture(
+    scope="module",
+    params=[(model, dtype) for model in MODELS for dtype in DTYPES],
+    ids=lambda p: f"{p[0].name}-{str(p[1]).removeprefix('torch.')}",
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    model, dtype = request.param
+    method = model.make(dtype)
+    name = str(dtype).removeprefix("torch.")
+    return Case(model, name, method, lower_methods({"forward": method}))
+
+
+def test_delegates_and_fallbacks(case: Case) -> None:
+    assert tuple(case.lowered.fallbacks()) == case.model.fallbacks
+    assert len(case.lowered.delegates()) == case.model.delegates
+    attest(case.lowered.plans["forward"], case.lowered.edge.exported_program().graph_module)
+
+
+def test_plan_without_recording_is_the_same(case: Case) -> None:
+    # What `check` shows.
+    if case.dtype != "float32":
+        pytest.skip("one dtype is enough: planning takes seconds")
+    programs = export({"forward": case.method})
+    planned = plan_methods(programs, lambda: MLXPartitioner(_plan_only=True))
+    assert planned.plans["forward"].delegated > 0
+    attest_methods(planned.plans, case.lowered.edge)
+
+
+def test_equals_eager(case: Case, record_property: Callable[[str, object], None]) -> None:
+    module, args, _, _ = case.method
+    run = case.lowered.start()
+    errors = [assert_close(run(*i), run_eagerly(module, *i)) for i in case.model.inputs(args)]
+    plan = case.lowered.plans["forward"]
     nodes = f"{plan.delegated}/{len(plan.placements)}"
-    fallbacks = ", ".join(model.fallbacks) or "-"
+    fallbacks = ", ".join(case.model.fallbacks) or "-"
     record_property(
-        "model", f"{model.name:22}{dtype_name:10}{nodes:>9}{model.delegates:>5}   "
+        "model", f"{case.model.name:22}{case.dtype:10}{nodes:>9}{case.model.delegates:>5}   "
         f"{max(errors):8.1e}   {fallbacks}"
     )  # fmt: skip
+
+
+def test_runtime_equals_interpreter(case: Case) -> None:
+    # Bit by bit: both call the same MLX functions in the same order.
+    if case.model.fallbacks:
+        pytest.skip("the interpreter runs a delegate, not what is between two")
+    (delegate,) = case.lowered.delegates()
+    recording = translate(delegate.original_module, default_registry())
+    payload = serialize(recording.program)
+    assert delegate.processed_bytes == payload
+    assert read_payload(payload) == recording.program
+
+    run, interpreted = case.lowered.start(), Interpreted(recording)
+    sources, results = find_order(case.lowered.edge.exported_program())
+    for inputs in case.model.inputs(case.method[1]) * 2:
+        arrays = interpreted([inputs[i] for i in sources])
+        for found, position in zip(run(*inputs), results, strict=True):
+            assert torch.equal(found, to_torch(arrays[position], found.dtype))
+
+
+def test_file_is_hardly_larger_than_its_weights(case: Case) -> None:
+    weights = count_bytes([case.method[0]])
+    assert len(case.lowered.pte) <= 1.01 * weights + (64 << 10)
+
+
+def find_order(program: ExportedProgram) -> tuple[list[int], list[int]]:
+    """Positions of the delegate's inputs and of the program's outputs in the delegate's."""
+    graph = program.graph
+    names = program.graph_signature.user_inputs
+    call = next(node for node in graph.nodes if node.target is CALL_DELEGATE)
+    results = [result.args[1] for result in graph.output_node().args[0]]
+    return [names.index(source.name) for source in call.args[1:]], results

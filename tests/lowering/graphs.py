@@ -25,7 +25,8 @@ class Step:
     """One op of a graph.
 
     Attributes:
-        kind: `add` (supported), `mul` (not), `view`, or `split` (supported, two results).
+        kind: `add` (supported), `mul` (not), `view`, `split` (supported, two results), or
+            `full` (supported, without inputs).
         inputs: indices of earlier steps; the first index, 0, is the input of the graph.
     """
 
@@ -63,6 +64,8 @@ def _build_step(graph: Graph, kind: str, inputs: list[Node]) -> Node:
         parts.meta["val"] = [VALUE, VALUE]
         halves = [_place(graph.call_function(operator.getitem, (parts, i))) for i in range(2)]
         return _place(graph.call_function(aten.add.Tensor, tuple(halves)))
+    if kind == "full":
+        return _place(graph.call_function(aten.full.default, ([4, 4], 1.0)))
     if kind == "view":
         return _place(graph.call_function(aten.view.default, (first, [4, 4])))
     target = aten.add.Tensor if kind == "add" else aten.mul.Tensor

@@ -14,9 +14,10 @@ FLOAT32 = frozenset({torch.float32})
 
 
 def make_registry(extra: dict[Any, Callable[..., Any]] | None = None) -> Registry:
-    """Add, neg and split are supported, view is a view; `extra` adds entries or replaces them."""
+    """Add, neg, split, full and view are supported; `extra` adds entries or replaces them."""
     entries: dict[Any, Callable[..., Any]] = {
         aten.add.Tensor: lambda self, other: mx.add(self, other),
+        aten.full.default: lambda size, fill_value: mx.full(size, fill_value),
         aten.neg.default: lambda self: mx.negative(self),
         aten.split_with_sizes.default: lambda self, split_sizes, dim: mx.split(
             self, _starts(split_sizes), axis=dim

@@ -23,7 +23,7 @@ def programs(draw: st.DrawFn) -> ExportedProgram:
     """Random DAGs of supported and unsupported ops, views and ops with two results."""
     steps = []
     for index in range(draw(st.integers(1, 30), label="number of ops")):
-        kind = draw(st.sampled_from(["add", "mul", "view", "split"]), label="kind")
+        kind = draw(st.sampled_from(["add", "mul", "view", "split", "full"]), label="kind")
         source = st.integers(0, index)
         # Near inputs make deep graphs, far ones make the paths around a fallback.
         near = st.integers(max(0, index - 2), index)
@@ -45,13 +45,17 @@ def contract(program: ExportedProgram, plan: PartitionPlan) -> nx.DiGraph:
 
 
 @given(programs(), st.integers(0, 3))
-def test_partitions_are_convex_and_their_order_acyclic(
+def test_partitions_are_convex_and_in_order_of_execution(
     program: ExportedProgram, minimum: int
 ) -> None:
     plan = make_plan(program, REGISTRY, Options(min_partition_size=minimum))
     event(f"{min(len(plan.partitions), 4)} partitions")
     # A path that leaves a partition and returns is a cycle of the contracted graph.
-    assert nx.is_directed_acyclic_graph(contract(program, plan))
+    quotient = contract(program, plan)
+    assert nx.is_directed_acyclic_graph(quotient)
+    number = {node: i for i, members in enumerate(plan.partitions) for node in members}
+    for node, position in number.items():
+        assert all(number.get(user, position) >= position for user in node.users)
 
 
 @given(programs())
@@ -111,6 +115,15 @@ def test_fallback_beside_does_not_split() -> None:
     program = build([Step("add", (0, 0)), Step("mul", (0, 0)), Step("add", (1, 1))])
     plan = make_plan(program, REGISTRY, Options())
     assert [len(members) for members in plan.partitions] == [2]
+
+
+def test_partitions_are_numbered_in_order_of_execution() -> None:
+    # The second partition's first node comes before the first partition's in the graph.
+    steps = [Step("mul", (0, 0)), Step("add", (1, 1)), Step("add", (0, 0)), Step("add", (2, 3))]
+    program = build(steps)
+    plan = make_plan(program, REGISTRY, Options())
+    _, second, first, third = plan.placements.values()
+    assert (first, second, third) == (Delegated(0), Delegated(1), Delegated(1))
 
 
 def test_small_island_is_explained() -> None:
