@@ -98,6 +98,14 @@ class Lowered:
         """With ExecuTorch's default configuration."""
         return self.edge.to_executorch()
 
+    @property
+    def missing_kernels(self) -> set[str]:
+        """Ops of the program that the ExecuTorch runtime has no kernel for."""
+        mlx_coverage.runtime.load()
+        (plan,) = self.program.executorch_program.execution_plan
+        names = {f"{op.name}.{op.overload}".removesuffix(".") for op in plan.operators}
+        return names - set(Runtime.get().operator_registry.operator_names)
+
     def run(self) -> Iterator[tuple[Case, list[torch.Tensor]]]:
         """Each case with its results in the ExecuTorch runtime."""
         mlx_coverage.runtime.load()
