@@ -1,6 +1,7 @@
 """Write the generated documents, or with --check say which are stale.
 
-Everything here is derived from the registry, so the same sources give the same bytes.
+Everything here is derived from the registry and from plans of the examples, so the same
+sources and versions give the same bytes.
 """
 
 import argparse
@@ -8,12 +9,17 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch._ops import OpOverload
 
+from mlx_coverage.analyze import capture, load
 from mlx_coverage.analyze.catalog import list_ops
+from mlx_coverage.analyze.model import format_share
+from mlx_coverage.analyze.summarize import summarize
+from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.reasons import KINDS
@@ -87,6 +93,38 @@ def list_reasons() -> str:
     return "\n".join([*lines, ""])
 
 
+# The examples of reports/models.md, as `mlx-coverage check` takes them.
+MODELS = (
+    "mlp.py", "resnet.py", "mobilenet.py", "unet.py", "vit.py", "bert.py", "gpt2.py", "llama.py",
+    "llama.py::without_cache", "lstm.py", "two_methods.py", "fallback.py",
+)  # fmt: skip
+
+
+def tabulate_models() -> str:
+    """reports/models.md: what `check` says of every example."""
+    lines = [
+        "# Model families",
+        "",
+        "What `mlx-coverage check examples/NAME` says, from `tools/write_documents.py`. Their",
+        "numerics, in float32 and bfloat16, are the tests of `tests/e2e`.",
+        "",
+        "| model | method | nodes | on MLX | partitions | falls back |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in MODELS:
+        with load.open_model(str(ROOT / "examples" / name)) as methods:
+            programs = capture.export_methods(methods)
+            planned = capture.plan_methods(programs, partial(MLXPartitioner, _plan_only=True))
+        for method in summarize(name, planned, verified=False).methods:
+            reasons = [f"`{f.op}` x{f.count}: `{f.reason.slug}`" for f in method.findings]
+            share = f"{format_share(method.delegated, method.nodes)} ({method.delegated})"
+            lines.append(
+                f"| `{name}` | {method.name} | {method.nodes} | {share} | {method.partitions} | "
+                f"{', '.join(reasons) or 'nothing'} |"
+            )
+    return "\n".join([*lines, ""])
+
+
 def write_section(name: str, marker: str, text: str) -> Callable[[], str]:
     """The text of a file with what stands between its markers replaced."""
 
@@ -105,6 +143,7 @@ def make_documents() -> dict[str, Callable[[], str]]:
         "README.md": write_section("README.md", "op-set", summarize_op_set()),
         "CONTRIBUTING.md": write_section("CONTRIBUTING.md", "example", show_example()),
         "docs/reasons.md": list_reasons,
+        "reports/models.md": tabulate_models,
         "reports/ops.md": lambda: render_ops(list_ops(default_registry()), "markdown"),
         "reports/ops.json": lambda: render_ops(list_ops(default_registry()), "json"),
     }
