@@ -10,8 +10,8 @@ from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("attention")
-# Head sizes of MLX's fused kernels, which form scores in float32. Elsewhere MLX forms them in
-# the dtype of the query, where float16 overflows.
+# Head sizes of MLX's fused GPU kernels, which form the scores of halves in float32. Elsewhere
+# MLX forms them in the query's dtype, where float16 overflows (docs/findings).
 _FUSED_SIZES = (64, 80, 96, 128, 256)
 
 
@@ -49,12 +49,6 @@ _FUSED_SIZES = (64, 80, 96, 128, 256)
             "with is_causal, a NaN in a key does not reach the queries before it",
             "MLX's kernel selects where torch adds",
             avoids="nan",
-        ),
-        Limitation(
-            "in head sizes 64, 80, 96, 128 and 256 the scores of halves are rounded to their dtype",
-            "MLX has fused kernels, with float32 scores, for these sizes on a GPU only",
-            dtypes=FLOAT - {torch.float32},
-            device="cpu",
         ),
     ),
 )

@@ -219,7 +219,7 @@ def batch_norm_no_training(input, weight, bias, running_mean, running_var, momen
         eps=_EPS,
     ),
     rules=[*_floats("input", "weight", "bias"), NonEmpty("input"), Rank("input", 2)],
-    limitations=(_INFINITE_WEIGHT, _OVERFLOW),
+    limitations=(_INFINITE_WEIGHT,),
 )
 def batch_norm_no_stats(input, weight, bias, training, momentum, eps):
     """_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
