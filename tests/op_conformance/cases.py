@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -53,11 +53,14 @@ class Case:
         spec: the entry.
         arguments: by ATen name; what is not named keeps its schema default.
         constants: names of the tensor arguments that are constants of the program.
+        sizes, groups: what the named dimensions were drawn as.
     """
 
     spec: OpSpec
     arguments: dict[str, Any]
     constants: frozenset[str] = field(default=frozenset())
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={_describe(v)}" for name, v in self.arguments.items())
@@ -85,7 +88,7 @@ class Case:
 
     def replace(self, /, **arguments: Any) -> "Case":
         """The case with other values of some arguments."""
-        return Case(self.spec, {**self.arguments, **arguments}, self.constants)
+        return replace(self, arguments={**self.arguments, **arguments})
 
     def print_snippet(self) -> str:
         """Self-contained code that runs the case on torch and on MLX."""
@@ -142,7 +145,7 @@ def _cases(
     order = [name for name, _, _ in parameters(spec.target)]
     values = {name: drawing.values[name] for name in order if name in drawing.values}
     constants = frozenset(domain.constants) if domain.constants else frozenset()
-    return Case(spec, values, constants)
+    return Case(spec, values, constants, drawing.sizes, drawing.groups)
 
 
 def _draw_unnamed(drawing: Drawing) -> None:

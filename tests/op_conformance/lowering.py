@@ -18,13 +18,16 @@ from executorch.exir import (
 )
 from executorch.exir.delegate import executorch_call_delegate
 from executorch.runtime import Runtime
+from torch._ops import OpOverload
 from torch.utils._pytree import tree_map_only
 
 import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
 from mlx_coverage.lowering.plan import Delegated, find_ignored, is_counted
 from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.cases import Case, flatten
+from tests.op_conformance.domain import list_followers
 
 
 class Branches(torch.nn.Module):
@@ -106,25 +109,47 @@ class Lowered:
         names = {f"{op.name}.{op.overload}".removesuffix(".") for op in plan.operators}
         return names - set(Runtime.get().operator_registry.operator_names)
 
-    def run(self) -> Iterator[tuple[Case, list[torch.Tensor]]]:
-        """Each case with its results in the ExecuTorch runtime."""
+    @cached_property
+    def method(self) -> Any:
+        """The program loaded into the ExecuTorch runtime."""
         mlx_coverage.runtime.load()
-        program = Runtime.get().load_program(bytes(self.program.buffer))
-        outputs = iter(program.load_method("forward").execute([*Branches(self.cases).inputs()]))
-        for case in self.cases:
+        return Runtime.get().load_program(bytes(self.program.buffer)).load_method("forward")
+
+    def run(self, cases: Sequence[Case] | None = None) -> Iterator[tuple[Case, list[torch.Tensor]]]:
+        """Each case (or these, at other sizes) with its results in the ExecuTorch runtime."""
+        cases = self.cases if cases is None else cases
+        outputs = iter(self.method.execute([*Branches(cases).inputs()]))
+        for case in cases:
             count = len(flatten(case.run_torch()))
             # The runtime reuses the memory of its outputs.
             yield case, [next(outputs).clone() for _ in range(count)]
 
 
-def lower(cases: Sequence[Case]) -> Lowered:
-    """Lower a program of one branch per case, views alone included."""
+def lower(cases: Sequence[Case], others: Sequence[Case] | None = None) -> Lowered:
+    """Lower a program of one branch per case, views alone included.
+
+    Args:
+        cases: the branches.
+        others: the same at other sizes: what differs is symbolic.
+    """
     module = Branches(cases).eval()
+    inputs = module.inputs()
+    shapes = None
+    if others is not None:
+        pairs = zip(inputs, Branches(others).inputs(), strict=True)
+        shapes = (tuple(_mark_dims(one.shape, other.shape) for one, other in pairs),)
     partitioner = MLXPartitioner(min_partition_size=0)
     with torch.no_grad():
-        program = torch.export.export(module, module.inputs())
+        program = torch.export.export(module, inputs, dynamic_shapes=shapes)
         edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
     return Lowered(cases, edge, partitioner)
+
+
+def _mark_dims(shape: torch.Size, other: torch.Size) -> list[Any]:
+    return [
+        torch.export.Dim.STATIC if one == two else torch.export.Dim.AUTO(max=4 * two)
+        for one, two in zip(shape, other, strict=True)
+    ]
 
 
 def list_inputs(case: Case) -> list[torch.Tensor]:
@@ -140,4 +165,17 @@ def list_inputs(case: Case) -> list[torch.Tensor]:
 def make_contiguous(case: Case) -> Case:
     """The case with its tensors laid out as an ExecuTorch input is by default."""
     arguments = tree_map_only(torch.Tensor, lambda t: t.contiguous().clone(), case.arguments)
-    return Case(case.spec, arguments, case.constants)
+    return case.replace(**arguments)
+
+
+def gives_tensors(spec: OpSpec) -> bool:
+    """Whether a program can return what the entry does: a size is no output."""
+    return isinstance(spec.target, OpOverload) and all(
+        str(result.type) in ("Tensor", "List[Tensor]") for result in spec.target._schema.returns
+    )
+
+
+def is_mixed(case: Case) -> bool:
+    """Whether operands differ in dtype: ExecuTorch's edge dialect refuses that for many ops."""
+    followers = list_followers(case.spec)
+    return len({t.dtype for name in followers for t in flatten(case.arguments[name])}) > 1

@@ -1,6 +1,7 @@
 """One step out of an entry's domain: a case inside, changed so that one rule fails."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -177,7 +178,7 @@ def _(rule: rules.Static, case: Case, draw: Draw) -> Case:
 def _(rule: rules.Constant, case: Case, draw: Draw) -> Case:
     if not flatten(case.arguments.get(rule.argument)):
         reject()
-    return Case(case.spec, case.arguments, case.constants - {rule.argument})
+    return replace(case, constants=case.constants - {rule.argument})
 
 
 @step_outside.register

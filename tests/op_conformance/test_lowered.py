@@ -5,7 +5,6 @@ from itertools import islice
 
 import pytest
 import torch
-from torch._ops import OpOverload
 
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.dtypes import name_dtype
@@ -19,8 +18,14 @@ from tests.op_conformance.checks import (
     run_mlx,
 )
 from tests.op_conformance.criterion import MismatchError, compare
-from tests.op_conformance.domain import list_case_dtypes, list_followers
-from tests.op_conformance.lowering import list_inputs, lower, make_contiguous
+from tests.op_conformance.domain import list_case_dtypes
+from tests.op_conformance.lowering import (
+    gives_tensors,
+    is_mixed,
+    list_inputs,
+    lower,
+    make_contiguous,
+)
 from tests.op_conformance.sampling import draw_examples, measure
 
 BRANCHES = 30
@@ -31,17 +36,10 @@ def list_batches() -> list[tuple[tuple[OpSpec, torch.dtype | None], ...]]:
     pairs = iter(
         (spec, dtype)
         for spec in default_registry()
-        if spec.samples is not None and _gives_tensors(spec)
+        if spec.samples is not None and gives_tensors(spec)
         for dtype in list_case_dtypes(spec)
     )
     return list(iter(lambda: tuple(islice(pairs, BRANCHES)), ()))
-
-
-def _gives_tensors(spec: OpSpec) -> bool:
-    # A size is no output of a program; test_dynamic has them inside one.
-    return isinstance(spec.target, OpOverload) and all(
-        str(result.type) in ("Tensor", "List[Tensor]") for result in spec.target._schema.returns
-    )
 
 
 def name_batch(batch: Sequence[tuple[OpSpec, torch.dtype | None]]) -> str:
@@ -75,13 +73,7 @@ def choose_case(spec: OpSpec, dtype: torch.dtype | None) -> Case | None:
             continue
         if is_inside(case, expected) and is_effective(case, expected):
             found.append(case)
-    return max(found, key=lambda case: (not _is_mixed(case), measure(case)), default=None)
-
-
-def _is_mixed(case: Case) -> bool:
-    # ExecuTorch's edge dialect refuses operands of two dtypes for many ops.
-    followers = list_followers(case.spec)
-    return len({t.dtype for name in followers for t in flatten(case.arguments[name])}) > 1
+    return max(found, key=lambda case: (not is_mixed(case), measure(case)), default=None)
 
 
 def check_lowered(chosen: Sequence[Case]) -> list[str]:

@@ -1,0 +1,94 @@
+"""The same case at other sizes: what a program that was lowered once must also run."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlx_coverage.registry import samples
+from tests.op_conformance.arguments import Drawing, list_names
+from tests.op_conformance.cases import Case
+from tests.op_conformance.domain import read_domain
+
+# Arguments that hold sizes of a tensor as plain integers: its dimensions stay.
+_TIES = (samples.Reshape, samples.Expand, samples.SplitSizes, samples.IndexList)
+
+
+def grow(case: Case, by: int) -> Case:
+    """The case with every dimension longer that its other arguments leave free."""
+    plan = case.spec.samples
+    assert plan is not None
+    frozen = _list_frozen(plan)
+    sizes = {
+        name: size if name in frozen or name in plan.sizes or size < 2 else size + by
+        for name, size in case.sizes.items()
+    }
+    groups = {
+        name: group
+        if name in frozen or name in plan.sizes
+        else tuple(size if size < 2 else size + by for size in group)
+        for name, group in case.groups.items()
+    }
+    drawing = Drawing(_refuse, case.spec, read_domain(case.spec), None, sizes=sizes, groups=groups)
+    grown = {
+        name: _resize(case.arguments[name], generator, drawing, case, by)
+        for name, generator in plan.arguments.items()
+        if name in case.arguments
+    }
+    return case.replace(**grown)
+
+
+def _refuse(strategy: Any, label: str) -> Any:
+    raise AssertionError(f"{label} is drawn when a case grows")
+
+
+def _list_frozen(plan: samples.Samples) -> set[str]:
+    frozen: set[str] = set()
+    for generator in plan.arguments.values():
+        if isinstance(generator, _TIES):
+            frozen |= _list_dims(plan.arguments.get(generator.of))
+        elif isinstance(generator, (samples.Shape, samples.Size)):
+            frozen |= _list_dims(generator)
+    return frozen
+
+
+def _list_dims(generator: Any) -> set[str]:
+    dims = getattr(generator, "dims", ()) or (getattr(generator, "dim", 0),)
+    stars = {dim for dim in dims if isinstance(dim, str) and dim.startswith("*")}
+    return stars.union(*(list_names(dim) for dim in dims))
+
+
+def _resize(value: Any, generator: Any, drawing: Drawing, case: Case, by: int) -> Any:
+    match generator:
+        case samples.Tensor() if value is not None:
+            shape = drawing.shape(generator.dims)
+        case samples.BroadcastTensor() if value is not None:
+            full = drawing.shape(generator.dims)
+            kept = full[len(full) - value.dim() :]
+            shape = tuple(
+                1 if own == 1 else size for own, size in zip(value.shape, kept, strict=True)
+            )
+        case samples.TensorList():
+            along = generator.along and case.arguments[generator.along]
+            return [_lengthen(t, drawing.shape(generator.dims), along, by) for t in value]
+        case _:
+            return value
+    return _tile(value, shape)
+
+
+def _lengthen(tensor: torch.Tensor, shape: tuple[int, ...], axis: Any, by: int) -> torch.Tensor:
+    sizes = list(shape)
+    if axis is not None and sizes:
+        own = tensor.shape[axis]
+        sizes[axis] = own if own < 2 else own + by
+    return _tile(tensor, tuple(sizes))
+
+
+def _tile(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """The tensor's own elements, again and again: still inside whatever bounds they had."""
+    if tuple(tensor.shape) == shape:
+        return tensor
+    flat = tensor.reshape(-1)
+    order = np.random.default_rng(0).permutation(math.prod(shape)) % max(flat.numel(), 1)
+    return flat[torch.from_numpy(order)].reshape(shape)
