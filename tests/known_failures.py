@@ -8,7 +8,6 @@ numeric criterion, and programs outside a rule that ExecuTorch refuses.
 KNOWN_FAILURES = frozenset(
     {
         "tests/e2e/test_models.py::test_runtime_equals_interpreter[llama-bfloat16]",
-        "tests/e2e/test_models.py::test_runtime_equals_interpreter[llama-float32]",
         "tests/op_conformance/test_dynamic.py::test_program_is_right_at_other_sizes[aten.cumsum.default..aten.acos.default]",
         "tests/op_conformance/test_inside.py::test_implementation_gives_torchs_results[aten._native_batch_norm_legit_no_training.default-float32]",
         "tests/op_conformance/test_inside.py::test_implementation_gives_torchs_results[aten.group_norm.default-bfloat16]",
