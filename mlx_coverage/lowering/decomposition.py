@@ -1,7 +1,8 @@
 """What happens to an ATen program before ExecuTorch decomposes it.
 
-Patterns are substituted; then exactly those calls of whole ops that the registry
-declines are decomposed. ExecuTorch keeps an op for all of its calls or for none, so with
+Ops that ExecuTorch could not decompose far enough are decomposed as torch does. Patterns
+are substituted; then exactly those calls of whole ops that the registry declines are
+decomposed. ExecuTorch keeps an op for all of its calls or for none, so with
 the declined ones gone the op can be kept for the rest. What ExecuTorch would refuse to
 keep travels as an op of our own.
 """
@@ -12,9 +13,10 @@ from typing import Any
 
 import torch
 from executorch.exir.program._program import _default_decomposition_table
+from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
@@ -33,14 +35,16 @@ def prepare_program(
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
     table = _default_decomposition_table()
+    early = _find_early(program, registry, table)
     if not (
-        may_match(program, registry)
+        early
+        or may_match(program, registry)
         or _find_declined(program, registry, options)
         or _find_refused(program, registry, table)
     ):
         return isolate(program)
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
-    prepared = isolate(program.run_decompositions({}))
+    prepared = isolate(program.run_decompositions(early))
     remove_assertions(prepared)
     substitute_patterns(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
@@ -67,22 +71,76 @@ def isolate(program: ExportedProgram) -> ExportedProgram:
 def _find_refused(
     program: ExportedProgram, registry: Registry, table: Mapping[Any, Any]
 ) -> list[Node]:
+    return [
+        node
+        for node in program.graph.nodes
+        if _is_refused(node.target, table) and _is_whole(node.target, registry)
+    ]
+
+
+def _is_refused(op: Any, table: Mapping[Any, Any]) -> bool:
     # Neither core nor decomposable: ExecuTorch lets such an op pass in our namespace only.
-    found = []
-    for node in program.graph.nodes:
+    return (
+        isinstance(op, OpOverload)
+        and op.namespace == "aten"
+        and torch.Tag.core not in op.tags
+        and op not in table
+    )
+
+
+def _is_whole(op: OpOverload, registry: Registry) -> bool:
+    spec = registry.get(canonicalize(op))
+    return spec is not None and spec.whole
+
+
+def _find_early(
+    program: ExportedProgram, registry: Registry, table: Mapping[Any, Any]
+) -> dict[OpOverload, Callable[..., Any]]:
+    """Torch's decompositions of ops without an entry that ExecuTorch would refuse in the end.
+
+    These are ops that torch decomposes and ExecuTorch does not (`ldexp`), and composites
+    that hold one, or one that only our namespace makes pass (`special_exp2`).
+    """
+    early: dict[OpOverload, Callable[..., Any]] = {}
+    traced: set[tuple[OpOverload, str]] = set()
+
+    def visit(node: Node) -> None:
         op = node.target
-        if node.op != "call_function" or not isinstance(op, OpOverload):
-            continue
-        spec = registry.get(canonicalize(op))
-        if (
-            op.namespace == "aten"
-            and spec is not None
-            and spec.whole
-            and torch.Tag.core not in op.tags
-            and op not in table
+        if not isinstance(op, OpOverload) or registry.get(canonicalize(op)) is not None:
+            return
+        refused = _is_refused(op, table)
+        key = (op, _describe_arguments(node))
+        if key in traced or not (op in decomposition_table if refused else op._can_decompose()):
+            return
+        traced.add(key)
+        body = _trace(node, decomposition_table[op] if refused else op.decompose)
+        inner = [n for n in body.nodes if n.op == "call_function"]
+        for n in inner:
+            visit(n)
+        if refused:
+            # Some are written in prims, or write into views: no use here.
+            if all(getattr(n.target, "namespace", "") != "prims" for n in inner):
+                early[op] = decomposition_table[op]
+        elif any(
+            _is_refused(t, table) and (t in early or _is_whole(t, registry))
+            for t in (n.target for n in inner)
         ):
-            found.append(node)
-    return found
+            early[op] = torch.export.default_decompositions()[op]
+
+    for node in program.graph.nodes:
+        if node.op == "call_function":
+            visit(node)
+    return early
+
+
+def _describe_arguments(node: Node) -> str:
+    """What a decomposition may branch on, sizes apart."""
+
+    def describe(input_node: Node) -> Any:
+        value = input_node.meta.get("val")
+        return (value.dtype, value.dim()) if isinstance(value, torch.Tensor) else type(value)
+
+    return repr(torch.fx.node.map_arg((node.args, node.kwargs), describe))
 
 
 def _find_declined(program: ExportedProgram, registry: Registry, options: Options) -> list[Node]:
@@ -111,9 +169,8 @@ def _find_decomposition(
     return None  # core: ExecuTorch keeps it whole and runs it by a kernel of its own
 
 
-def _inline(module: GraphModule, node: Node, decomposition: Callable[..., Any] | None) -> None:
-    if decomposition is None:
-        return
+def _trace(node: Node, decomposition: Callable[..., Any]) -> Graph:
+    """What a decomposition makes of a call; a placeholder for each of the call's input nodes."""
     inputs = list(node.all_input_nodes)
 
     def run(*values: Any) -> Any:
@@ -123,10 +180,17 @@ def _inline(module: GraphModule, node: Node, decomposition: Callable[..., Any] |
         return decomposition(*args, **kwargs)
 
     examples = [n.meta["val"] for n in inputs]
-    body = make_fx(run, tracing_mode="real")(*examples)
+    return make_fx(run, tracing_mode="real")(*examples).graph
+
+
+def _inline(module: GraphModule, node: Node, decomposition: Callable[..., Any] | None) -> None:
+    if decomposition is None:
+        return
+    inputs = list(node.all_input_nodes)
+    body = _trace(node, decomposition)
     placed: dict[Node, Any] = {}
     with module.graph.inserting_before(node):
-        for inner in body.graph.nodes:
+        for inner in body.nodes:
             if inner.op == "placeholder":
                 placed[inner] = inputs[len(placed)]
             elif inner.op == "output":
