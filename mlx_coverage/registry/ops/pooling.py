@@ -1,7 +1,8 @@
 """Pooling over the last one to three dimensions, with or without a batch.
 
 Maxima and sums are separable, so each axis is reduced by itself over strided slices.
-`max_pool1d`, `avg_pool1d`, `adaptive_avg_pool1d` and pooling to size 1 arrive decomposed.
+`max_pool1d` and average pooling to size 1 arrive decomposed; ExecuTorch writes `avg_pool1d` and
+`adaptive_avg_pool1d` in two dimensions.
 """
 
 import math
@@ -19,6 +20,7 @@ from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
 family = Family("pooling")
+_BATCH = {"*B": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,10 @@ def _declare_max_pool(target, dims):
         target,
         max_pool,
         samples=draw(
-            sizes={"N": (1, 2), **dict.fromkeys(dims, (5, 8))},
-            self=tensor("N", "C", *dims),
-            kernel_size=Sizes(spatial, low=2, high=3),
+            sizes=dict.fromkeys(dims, (5, 8)),
+            groups=_BATCH,
+            self=tensor("*B", "C", *dims),
+            kernel_size=Sizes(spatial, low=1, high=3),
             stride=Choice(((), (1,), (2,), (3,))),
             padding=Sizes(spatial, low=0, high=1),
             dilation=Sizes(spatial, low=1, high=2),
@@ -188,9 +191,10 @@ def _declare_avg_pool(target, dims, dtypes):
         target,
         avg_pool,
         samples=draw(
-            sizes={"N": (1, 2), **dict.fromkeys(dims, (3, 7))},
-            self=tensor("N", "C", *dims),
-            kernel_size=Sizes(spatial, low=2, high=3),
+            sizes=dict.fromkeys(dims, (3, 7)),
+            groups=_BATCH,
+            self=tensor("*B", "C", *dims),
+            kernel_size=Sizes(spatial, low=1, high=3),
             stride=Choice(((), (1,), (2,), (3,))),
             padding=Sizes(spatial, low=0, high=1),
             ceil_mode=Choice((False, True)),
@@ -201,40 +205,60 @@ def _declare_avg_pool(target, dims, dtypes):
     )
 
 
+_declare_avg_pool(aten.avg_pool1d.default, ("W",), FLOAT)
 _declare_avg_pool(aten.avg_pool2d.default, ("H", "W"), FLOAT)
 _declare_avg_pool(aten.avg_pool3d.default, ("D", "H", "W"), frozenset({torch.float32}))
 
 
-def _adaptive_mean(x, axis, count):
-    """Means of `count` windows that cover the axis and may overlap by one element."""
-    size = x.shape[axis]
-    index = mx.arange(0, count)
-    start, stop = index * size // count, ((index + 1) * size + count - 1) // count
-    longest = (size + count - 1) // count + 1
-    places = mx.expand_dims(start, 1) + mx.arange(0, longest)
-    inside = places < mx.expand_dims(stop, 1)
-    values = mx.take(x, mx.minimum(places, size - 1), axis)
-    shape = [1] * values.ndim
-    shape[axis : axis + 2] = inside.shape
-    total = mx.sum(mx.where(mx.reshape(inside, shape), values, 0.0), axis + 1)
-    return total / along(mx.astype(stop - start, mx.float32), axis, x.ndim)
+@dataclass(frozen=True)
+class _AdaptiveWindow:
+    """`count` windows that cover the axis and may overlap by one element."""
+
+    axis: int
+    size: int
+    count: int
+
+    def bounds(self):
+        """The first element of each window, and the one after its last."""
+        index = mx.arange(0, self.count)
+        start = index * self.size // self.count
+        return start, ((index + 1) * self.size + self.count - 1) // self.count
+
+    def positions(self):
+        """Where each window's elements lie, `size` beyond its end: (count, longest)."""
+        start, stop = self.bounds()
+        longest = (self.size + self.count - 1) // self.count + 1
+        places = mx.expand_dims(start, 1) + mx.arange(0, longest)
+        return mx.where(places < mx.expand_dims(stop, 1), places, self.size)
+
+    def gather(self, x, missing):
+        """The elements of each window on an axis after this one, `missing` beyond its end."""
+        places = self.positions()
+        values = mx.take(x, mx.minimum(places, self.size - 1), self.axis)
+        shape = [1] * values.ndim
+        shape[self.axis : self.axis + 2] = places.shape
+        inside = mx.reshape(places < self.size, shape)
+        return mx.where(inside, values, mx.array(missing, x.dtype))
 
 
-def _declare_adaptive_avg_pool(target, dims):
+def _adaptive_windows(self, output_size, spatial):
+    counts, first = expand_list(output_size, spatial), self.ndim - spatial
+    return [_AdaptiveWindow(first + i, self.shape[first + i], n) for i, n in enumerate(counts)]
+
+
+def _declare_adaptive(target, dims, pool, **options):
     spatial = len(dims)
 
-    def adaptive_avg_pool(self, output_size):
-        x = mx.astype(self, mx.float32)
-        for i, count in enumerate(expand_list(output_size, spatial)):
-            x = _adaptive_mean(x, self.ndim - spatial + i, count)
-        return x
+    def adaptive_pool(self, output_size):
+        return pool(self, _adaptive_windows(self, output_size, spatial))
 
     family.add(
         target,
-        adaptive_avg_pool,
+        adaptive_pool,
         samples=draw(
-            sizes={"N": (1, 2), **dict.fromkeys(dims, (1, 7))},
-            self=tensor("N", "C", *dims),
+            sizes=dict.fromkeys(dims, (1, 7)),
+            groups=_BATCH,
+            self=tensor("*B", "C", *dims),
             output_size=Sizes(spatial, low=1, high=5),
         ),
         rules=[
@@ -242,8 +266,28 @@ def _declare_adaptive_avg_pool(target, dims):
             Rank("self", spatial + 1, spatial + 2),
             Range("output_size", low=1),
         ],
+        **options,
     )
 
 
-_declare_adaptive_avg_pool(aten._adaptive_avg_pool2d.default, ("H", "W"))
-_declare_adaptive_avg_pool(aten._adaptive_avg_pool3d.default, ("D", "H", "W"))
+def _adaptive_mean(self, windows):
+    x = mx.astype(self, mx.float32)
+    for window in windows:
+        start, stop = window.bounds()
+        total = mx.sum(window.gather(x, 0.0), window.axis + 1)
+        x = total / along(mx.astype(stop - start, mx.float32), window.axis, x.ndim)
+    return x
+
+
+def _adaptive_max(self, windows):
+    best = self
+    for window in windows:
+        best = mx.max(window.gather(best, -math.inf), window.axis + 1)
+    return best, _find_maxima(self, windows, best)
+
+
+_declare_adaptive(aten.adaptive_avg_pool1d.default, ("W",), _adaptive_mean)
+_declare_adaptive(aten._adaptive_avg_pool2d.default, ("H", "W"), _adaptive_mean)
+_declare_adaptive(aten._adaptive_avg_pool3d.default, ("D", "H", "W"), _adaptive_mean)
+_declare_adaptive(aten.adaptive_max_pool2d.default, ("H", "W"), _adaptive_max, whole=True)
+_declare_adaptive(aten.adaptive_max_pool3d.default, ("D", "H", "W"), _adaptive_max, whole=True)
