@@ -78,13 +78,21 @@ def arange(start, end, step=1, *, result_dtype):
     return mx.array([start + i * step for i in range(length)], result_dtype)
 
 
-@family.op(aten.empty.memory_format, rules=[ResultDtype(ANY)])
+@family.op(
+    aten.empty.memory_format,
+    samples=draw(size=Sizes(3), dtype=_DTYPES),
+    rules=[ResultDtype(ANY)],
+)
 def empty(size, *, result_dtype):
     """empty(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
     return mx.zeros(size, result_dtype)
 
 
-@family.op(aten.empty_strided.default, rules=[ResultDtype(ANY)])
+@family.op(
+    aten.empty_strided.default,
+    samples=draw(size=Sizes(3), stride=Sizes(3), dtype=_DTYPES),
+    rules=[ResultDtype(ANY)],
+)
 def empty_strided(size, *, result_dtype):
     """empty_strided(SymInt[] size, SymInt[] stride, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return mx.zeros(size, result_dtype)

@@ -1,7 +1,6 @@
 """Sizes: host numbers, and the arithmetic that export leaves between them.
 
-Comparisons of sizes are not here: they only guard, and would specialise the program. Without
-samples, because a delegate whose result is a number alone is never formed.
+Comparisons of sizes are not here: they only guard, and would specialise the program.
 """
 
 import math
@@ -16,25 +15,30 @@ from mlx_coverage.registry.call import Target
 from mlx_coverage.registry.dtypes import BOOL, INTEGER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, Predicate
+from mlx_coverage.registry.samples import Dim, Integer, Samples, draw, elementwise, tensor
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
 family = Family("sizes")
 
 
-@family.op(aten.sym_size.int, view=True)
+@family.op(aten.sym_size.int, samples=elementwise(dim=Dim()), view=True)
 def sym_size(self, dim):
     """sym_size(Tensor self, int dim) -> SymInt"""
     return self.shape[dim]
 
 
-@family.op(aten.sym_numel.default, view=True)
+@family.op(aten.sym_numel.default, samples=elementwise(), view=True)
 def sym_numel(self):
     """sym_numel(Tensor self) -> SymInt"""
     return math.prod(self.shape)
 
 
-@family.op(aten._local_scalar_dense.default, rules=[Dtype("self", INTEGER | BOOL)])
+@family.op(
+    aten._local_scalar_dense.default,
+    samples=draw(self=tensor()),
+    rules=[Dtype("self", INTEGER | BOOL)],
+)
 def local_scalar_dense(self):
     """_local_scalar_dense(Tensor self) -> Scalar"""
     return mx.host_item(self)
@@ -46,16 +50,19 @@ _INTEGERS = Predicate(
     "integers",
 )
 
-_ARITHMETIC: dict[Target, Callable[..., Any]] = {
-    operator.add: lambda a, b: a + b,
-    operator.sub: lambda a, b: a - b,
-    operator.mul: lambda a, b: a * b,
-    operator.floordiv: lambda a, b: a // b,
-    operator.mod: lambda a, b: a % b,
-    operator.pow: lambda a, b: a**b,
-    operator.neg: lambda a: -a,
-    torch.sym_max: lambda a, b: mx.host_max(a, b),
-    torch.sym_min: lambda a, b: mx.host_min(a, b),
+_SIZE = Integer(-40, 40)
+_POSITIVE = Integer(1, 40)
+
+_ARITHMETIC: dict[Target, tuple[Callable[..., Any], Samples]] = {
+    operator.add: (lambda a, b: a + b, draw(a=_SIZE, b=_SIZE)),
+    operator.sub: (lambda a, b: a - b, draw(a=_SIZE, b=_SIZE)),
+    operator.mul: (lambda a, b: a * b, draw(a=_SIZE, b=_SIZE)),
+    operator.floordiv: (lambda a, b: a // b, draw(a=_SIZE, b=_POSITIVE)),
+    operator.mod: (lambda a, b: a % b, draw(a=_SIZE, b=_POSITIVE)),
+    operator.pow: (lambda a, b: a**b, draw(a=_SIZE, b=Integer(0, 4))),
+    operator.neg: (lambda a: -a, draw(a=_SIZE)),
+    torch.sym_max: (lambda a, b: mx.host_max(a, b), draw(a=_SIZE, b=_SIZE)),
+    torch.sym_min: (lambda a, b: mx.host_min(a, b), draw(a=_SIZE, b=_SIZE)),
 }
-for target, function in _ARITHMETIC.items():
-    family.add(target, function, rules=[_INTEGERS], view=True)
+for target, (function, samples) in _ARITHMETIC.items():
+    family.add(target, function, samples=samples, rules=[_INTEGERS], view=True)
