@@ -63,6 +63,7 @@ class MLXPartitioner(Partitioner):
         self.registry = registry if registry is not None else default_registry()
         backend = MLXCoveragePlanBackend if _plan_only else MLXCoverageBackend
         self._delegation = DelegationSpec(backend.__name__, [])
+        self._plan_only = _plan_only
         self.plans: list[PartitionPlan] = []
 
     def ops_to_not_decompose(
@@ -91,7 +92,6 @@ class MLXPartitioner(Partitioner):
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """Tag the nodes that the plan delegates, their constants and their buffers."""
         found = plan(exported_program, self.registry, self.options)
-        self.plans.append(found)
         for index, node in enumerate(found.placements):
             node.meta[INDEX] = index  # survives lowering, where names do not
         tags: dict[str, DelegationSpec] = {}
@@ -103,6 +103,7 @@ class MLXPartitioner(Partitioner):
         tag_constant_data(exported_program)
         _tag_owned_buffers(exported_program)
         _keep_initial_values(exported_program)
+        self.plans.append(found.copy() if self._plan_only else found)
         return PartitionResult(tagged_exported_program=exported_program, partition_tags=tags)
 
 

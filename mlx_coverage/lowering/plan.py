@@ -8,12 +8,14 @@ order is acyclic, in one linear pass.
 
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import Graph, Node
 
 from mlx_coverage.registry import reasons
@@ -71,16 +73,44 @@ class PartitionPlan:
         partitions: members of each partition, in graph order; includes `getitem` nodes,
             which are not counted.
         verdicts: what the registry said, before placement.
+        graph: that the nodes are of.
+        constants: its placeholders that nothing writes and no caller passes.
+        signature: what its placeholders and outputs are; None for a graph without a program.
+        options: that the plan was made with.
     """
 
     placements: Mapping[Node, Placement]
     partitions: Sequence[Sequence[Node]]
     verdicts: Mapping[Node, Verdict]
+    graph: Graph = field(default_factory=Graph)
+    constants: frozenset[Node] = frozenset()
+    signature: ExportGraphSignature | None = None
+    options: Options = Options()
 
     @property
     def delegated(self) -> int:
         """How many counted nodes are placed in a partition."""
         return sum(isinstance(p, Delegated) for p in self.placements.values())
+
+    def copy(self) -> "PartitionPlan":
+        """The same plan of a copy of the graph: lowering takes the graph apart."""
+        graph, copies = Graph(), dict[Node, Node]()
+        graph.output(graph.graph_copy(self.graph, copies))
+        return replace(
+            self,
+            placements={copies[node]: p for node, p in self.placements.items()},
+            partitions=[[copies[node] for node in members] for members in self.partitions],
+            verdicts={copies[node]: v for node, v in self.verdicts.items()},
+            graph=graph,
+            constants=frozenset(copies[node] for node in self.constants),
+            signature=deepcopy(self.signature),
+        )
+
+    def suppose(self, verdicts: Mapping[Node, Verdict]) -> "PartitionPlan":
+        """The plan that the planner would make if the verdicts were these."""
+        levels = _assign_levels(self.graph, verdicts, self.constants)
+        placements, partitions = _place(self.graph, verdicts, levels, self.options)
+        return replace(self, placements=placements, partitions=partitions, verdicts=verdicts)
 
 
 def plan(program: ExportedProgram, registry: Registry, options: Options) -> PartitionPlan:
@@ -92,8 +122,8 @@ def plan(program: ExportedProgram, registry: Registry, options: Options) -> Part
     for node in graph.nodes:
         if is_counted(node) and node not in ignored:
             verdicts[node] = _judge(node, registry, constants, options)
-    levels = _assign_levels(graph, verdicts, constants)
-    return _place(graph, verdicts, levels, options)
+    signature = program.graph_signature
+    return PartitionPlan({}, [], {}, graph, constants, signature, options).suppose(verdicts)
 
 
 def find_constants(program: ExportedProgram) -> frozenset[Node]:
@@ -208,7 +238,7 @@ def _is_supported(node: Node, verdicts: Mapping[Node, Verdict]) -> bool:
 
 def _place(
     graph: Graph, verdicts: Mapping[Node, Verdict], levels: Mapping[Node, int], options: Options
-) -> PartitionPlan:
+) -> tuple[dict[Node, Placement], list[list[Node]]]:
     groups: dict[int, list[Node]] = {}
     for node in graph.nodes:
         if node in levels and _is_supported(node, verdicts):
@@ -230,7 +260,7 @@ def _place(
             placements[node] = Fallback(verdict.reasons)
         else:
             placements[node] = dropped.get(node) or Delegated(numbers[node])
-    return PartitionPlan(placements, partitions, verdicts)
+    return placements, partitions
 
 
 def _refuse_small(
