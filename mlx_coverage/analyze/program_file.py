@@ -27,12 +27,14 @@ class Input:
         shape: of a tensor, at its upper bounds where it is dynamic.
         dynamic: whether smaller shapes are accepted.
         value: of an input that is not a tensor: the only one that the program accepts.
+        dim_order: of a tensor: its dimensions from the outermost in memory to the innermost.
     """
 
     dtype: torch.dtype | None
     shape: tuple[int, ...] = ()
     dynamic: bool = False
     value: Any = None
+    dim_order: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         if self.dtype is None:
@@ -94,7 +96,8 @@ def _read_method(plan: schema.ExecutionPlan) -> Method:
 def _read_input(value: Any) -> Input:
     if isinstance(value, schema.Tensor):
         dynamic = value.shape_dynamism != schema.TensorShapeDynamism.STATIC
-        return Input(_DTYPES[int(value.scalar_type)], tuple(value.sizes), dynamic)
+        dtype, order = _DTYPES[int(value.scalar_type)], tuple(value.dim_order)
+        return Input(dtype, tuple(value.sizes), dynamic, dim_order=order)
     for field in ("int_val", "bool_val", "double_val", "string_val"):
         if hasattr(value, field):
             return Input(None, value=getattr(value, field))

@@ -39,22 +39,23 @@ class Execution:
     """A method loaded for calls.
 
     Args:
-        path: a program file that `read_program` has read.
-        method: name of one of its methods.
+        path: a program file.
+        method: one of the methods that `read_program` found in it.
 
     Raises:
         InputError: ExecuTorch does not load it.
         RuntimeUnavailable: our runtime cannot be had.
     """
 
-    def __init__(self, path: Path, method: str) -> None:
+    def __init__(self, path: Path, method: Method) -> None:
         from executorch.runtime import Runtime
 
+        self._inputs = method.inputs
         runtime.load(verbose=not locate(find_toolchain()).is_file())
         with _capture_native() as log:
             try:
                 self._program = Runtime.get().load_program(path)
-                self._method = self._program.load_method(method)
+                self._method = self._program.load_method(method.name)
             except RuntimeError as error:
                 raise InputError(f"{path} does not load: {_explain(log(), error)}") from error
 
@@ -66,14 +67,30 @@ class Execution:
         """
         with _capture_native() as log:
             try:
-                outputs = self._method.execute(list(inputs))
+                outputs = self._method.execute(self.arrange(inputs))
             except RuntimeError as error:
                 raise InputError(f"the call failed: {_explain(log(), error)}") from error
         return [o.clone() if isinstance(o, torch.Tensor) else o for o in outputs]
 
+    def arrange(self, inputs: Sequence[Any]) -> list[Any]:
+        """The inputs laid out in memory as the program was lowered for.
+
+        ExecuTorch takes the data pointer and never looks at the strides: a transposed or
+        channels-last tensor would be read as other numbers.
+        """
+        return [
+            _lay_out(value, given.dim_order) if isinstance(value, torch.Tensor) else value
+            for value, given in zip(inputs, self._inputs, strict=True)
+        ]
+
     def call(self, inputs: list[Any]) -> Any:
-        """One call and nothing around it, to be timed."""
+        """One call of arranged inputs and nothing around it, to be timed."""
         return self._method.execute(inputs)
+
+
+def _lay_out(tensor: torch.Tensor, dim_order: Sequence[int]) -> torch.Tensor:
+    back = [dim_order.index(dim) for dim in range(len(dim_order))]
+    return tensor.permute(*dim_order).contiguous().permute(*back)
 
 
 def _explain(log: str, error: Exception) -> str:

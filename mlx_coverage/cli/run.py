@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     with console.quiet():
         if args.device:
             runtime.set_options(device=args.device)
-        execution = Execution(path, method.name)
+        execution = Execution(path, method)
         outputs = execution(inputs)
-        times = _time(execution, inputs, args.repeat)
+        times = _time(execution, execution.arrange(inputs), args.repeat)
     sys.stdout.write("\n".join(_show(path, method, inputs, outputs, times)) + "\n")
     if args.save_outputs:
         write_file(Path(args.save_outputs), lambda file: torch.save(outputs, file))

@@ -82,5 +82,23 @@ def on_meta():
 """
 )
 
+# Multiplies its input by a constant; both come from a file, in the layouts they have there.
+SCALE = (
+    PREAMBLE
+    + """
+class Scale(nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.register_buffer("weights", weights)
+
+    def forward(self, x):
+        return x * self.weights
+
+def get_model():
+    weights, x = torch.load("parts.pt")
+    return Scale(weights), (x,)
+"""
+)
+
 BROKEN = PREAMBLE + "raise ValueError('the weights are missing')\n"
 EMPTY = "answer = 42\n"

@@ -42,6 +42,23 @@ def test_saved_inputs_give_torchs_numbers(
     assert re.search(r"median [\d.]+ ms, minimum [\d.]+ ms, 3 calls", out)
 
 
+@pytest.mark.parametrize("lowered_for", [torch.contiguous_format, torch.channels_last])
+def test_inputs_are_laid_out_as_the_program_expects(
+    folder: Path, lowered_for: torch.memory_format
+) -> None:
+    # ExecuTorch reads the data pointer and ignores strides.
+    x = torch.arange(24.0).reshape(1, 2, 3, 4)
+    weights = torch.linspace(-1, 1, 24).reshape(1, 2, 3, 4)
+    torch.save((weights, x.to(memory_format=lowered_for)), folder / "parts.pt")
+    (folder / "scale.py").write_text(models.SCALE)
+    assert main(["export", "scale.py", "-o", "scale.pte", "--verify"]) == 0
+    for given in (torch.contiguous_format, torch.channels_last):
+        torch.save([x.to(memory_format=given)], folder / "inputs.pt")
+        command = ["run", "scale.pte", "--repeat", "1", "--inputs", "inputs.pt"]
+        assert main([*command, "--save-outputs", "outputs.pt"]) == 0
+        torch.testing.assert_close(torch.load(folder / "outputs.pt")[0], x * weights)
+
+
 def test_random_inputs_are_the_same_each_time(folder: Path, program: Path) -> None:
     for name in ("a.pt", "b.pt"):
         assert main(["run", "model.pte", "--repeat", "1", "--save-outputs", name]) == 0
