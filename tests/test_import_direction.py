@@ -14,7 +14,8 @@ ALLOWED = {
     "registry": {"registry", "runtime"},
     "runtime": {"runtime"},
     "lowering": {"registry", "lowering", "runtime"},
-    "analyze": {"registry", "lowering", "analyze", "runtime"},
+    "zoo": {"zoo"},
+    "analyze": {"registry", "lowering", "analyze", "runtime", "zoo"},
     "report": {"analyze", "report"},
     "cli": {"registry", "lowering", "analyze", "report", "runtime", "cli"},
 }

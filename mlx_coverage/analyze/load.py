@@ -1,7 +1,7 @@
 """A model named on the command line, as something that torch.export takes.
 
-Accepted: ``path.py``, ``path.py::name``, ``package.module:name`` and a saved ``.pt2``. The
-name may be
+Accepted: ``path.py``, ``path.py::name``, ``package.module:name``, a saved ``.pt2`` and the
+presets of `mlx_coverage.zoo`, ``zoo:NAME`` and ``zoo:NAME@small``. A name in a file may be
 
 * an `ExportedProgram`;
 * a `torch.nn.Module` with `example_inputs` beside it (and, where wanted, `example_kwargs`
@@ -31,7 +31,7 @@ from mlx_coverage.analyze.failures import CaptureError, InputError, condense
 from mlx_coverage.registry import reasons
 
 DEFAULT_NAMES = ("model", "get_model", "make_model", "program", "get_program", "methods")
-_FORMS = "path.py, path.py::name, package.module:name, or a saved .pt2"
+_FORMS = "path.py, path.py::name, package.module:name, a saved .pt2, or zoo:NAME"
 _KINDS = (
     "an nn.Module with example_inputs beside it, an ExportedProgram, a function that returns "
     "(module, args, kwargs, dynamic_shapes), or a dict of methods"
@@ -60,7 +60,9 @@ def open_model(spec: str) -> Iterator[Methods]:
         CaptureError: the model's own code raises.
     """
     path, _, name = spec.partition("::")
-    if path.endswith(".pt2"):
+    if spec.startswith("zoo:"):
+        yield _load_preset(spec)
+    elif path.endswith(".pt2"):
         yield {"forward": _load_archive(Path(path), name)}
     elif path.endswith(".py"):
         file = Path(path)
@@ -75,6 +77,24 @@ def open_model(spec: str) -> Iterator[Methods]:
             raise InputError(f"{spec!r} names no model; accepted: {_FORMS}")
         with _importing_from(Path.cwd()):
             yield _resolve(_import_module(module_name), module_name, name)
+
+
+def _load_preset(spec: str) -> Methods:
+    from mlx_coverage import zoo
+
+    name, small, rest = spec.removeprefix("zoo:").partition(zoo.SMALL)
+    if rest or name not in zoo.PRESETS:
+        raise InputError(
+            f"there is no preset {spec!r}; accepted: zoo:NAME, or zoo:NAME{zoo.SMALL} with "
+            f"weights, NAME being one of {', '.join(zoo.PRESETS)}"
+        )
+    missing = zoo.PRESETS[name].find_missing()
+    if missing:
+        raise InputError(
+            f"{spec} needs {' and '.join(missing)}; install it with pip install 'mlx-coverage[zoo]'"
+        )
+    methods = _run(spec, lambda: zoo.PRESETS[name].make(bool(small)))
+    return {method: Exportable(*parts) for method, parts in methods.items()}
 
 
 def _load_archive(path: Path, name: str) -> ExportedProgram:
