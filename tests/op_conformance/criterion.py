@@ -26,6 +26,7 @@ FLUSHED = {
 
 # Values and indices, where torch's documentation leaves the order of equal elements open.
 FREE_TIES = {
+    torch.ops.aten.sort.default,
     torch.ops.aten.topk.default,
     torch.ops.aten.kthvalue.default,
     torch.ops.aten.median.dim,

@@ -1,0 +1,1 @@
+"""ExecuTorch's own backend suite, run through this delegate: `make backend-suite`."""

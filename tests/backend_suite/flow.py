@@ -1,0 +1,45 @@
+"""The tester and the flow by which ExecuTorch's backend suite lowers to this delegate."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from executorch.backends.test.harness import Tester
+from executorch.backends.test.harness.stages import StageType, ToEdgeTransformAndLower
+from executorch.backends.test.suite.flow import TestFlow
+
+from mlx_coverage import MLXPartitioner
+from mlx_coverage.lowering.plan import Fallback
+
+
+class MLXCoverageTester(Tester):
+    """Lowers with `MLXPartitioner`; the other stages are the suite's own.
+
+    Partitions of views alone are placed as well (`min_partition_size=0`): by default such
+    a program stays with ExecuTorch, and a suite of one-op programs would not reach them.
+    """
+
+    def __init__(self, module: torch.nn.Module, example_inputs: tuple[Any, ...]) -> None:
+        self.partitioner = MLXPartitioner(min_partition_size=0)
+        lower = partial(ToEdgeTransformAndLower, lambda: self.partitioner)
+        stages = {**Tester.default_stage_classes(), StageType.TO_EDGE_TRANSFORM_AND_LOWER: lower}
+        super().__init__(module, example_inputs, stages)
+
+    def list_reasons(self) -> list[str]:
+        """Slugs of the primary reasons of all nodes that fell back, in graph order."""
+        return [
+            placement.reasons[0].slug
+            for plan in self.partitioner.plans
+            for placement in plan.placements.values()
+            if isinstance(placement, Fallback)
+        ]
+
+
+def make_flow(testers: list[MLXCoverageTester]) -> TestFlow:
+    """The flow; each tester that the suite makes is appended to `testers`."""
+
+    def make_tester(module: torch.nn.Module, inputs: tuple[Any, ...]) -> MLXCoverageTester:
+        testers.append(MLXCoverageTester(module, inputs))
+        return testers[-1]
+
+    return TestFlow("mlx_coverage", backend="mlx_coverage", tester_factory=make_tester)

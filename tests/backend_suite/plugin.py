@@ -1,0 +1,110 @@
+"""A pytest plugin that gives the suite's tests their `test_runner` and tabulates the results.
+
+The suite's own conftest parametrises over the flows that ship with ExecuTorch and has no
+place for another one; this fixture calls the same `run_test` with ours.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from executorch.backends.test.suite.reporting import begin_test_session, complete_test_session
+from executorch.backends.test.suite.runner import run_test
+
+import mlx_coverage.runtime
+from tests.backend_suite.flow import MLXCoverageTester, make_flow
+from tests.backend_suite.table import Result, render
+
+RESULT = "backend-suite"
+SEED = 0
+
+
+class Runner:
+    """What the suite's tests call: lowers, runs and compares one model at a time."""
+
+    def __init__(self, name: str, base_name: str) -> None:
+        self._name, self._base_name = name, base_name
+        self._testers: list[MLXCoverageTester] = []
+        self._flow = make_flow(self._testers)  # the operator tests read it by this name
+        self.results: list[Result] = []
+
+    def lower_and_run_model(
+        self,
+        model: torch.nn.Module,
+        inputs: Any,
+        generate_random_test_inputs: bool = True,
+        dynamic_shapes: Any = None,
+    ) -> None:
+        """Run one model; fails the test where the delegate fails, skips it where torch does."""
+        summary = run_test(
+            model,
+            inputs,
+            self._flow,
+            self._name,
+            self._base_name,
+            len(self.results),
+            None,
+            dynamic_shapes=dynamic_shapes,
+            generate_random_test_inputs=generate_random_test_inputs,
+        )
+        delegated = sum((summary.delegated_op_counts or {}).values())
+        reasons = self._testers[-1].list_reasons() if self._testers else []
+        error = "" if summary.error is None else str(summary.error).strip().partition("\n")[0]
+        errors = [statistics.error_max or 0.0 for statistics in summary.tensor_error_statistics]
+        self.results.append(
+            Result(
+                outcome=summary.result.name,
+                delegated=delegated,
+                fallback=dict(summary.undelegated_op_counts or {}),
+                reasons=sorted(set(reasons)),
+                largest_error=max(errors, default=0.0),
+                message=error[:200],
+            )
+        )
+        if summary.result.is_backend_failure():
+            raise AssertionError(summary.result.display_name()) from summary.error
+        if not summary.result.is_success():
+            pytest.skip(f"{summary.result.display_name()}: {error or 'no portable kernel'}")
+
+
+@pytest.fixture
+def test_runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
+    """The suite's tests take it by this name."""
+    runner = Runner(request.node.name, request.node.originalname)
+    yield runner
+    for result in runner.results:
+        request.node.user_properties.append((RESULT, asdict(result)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--suite-report", type=Path, help="write the result table to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mlx_coverage.runtime.load()
+    begin_test_session(None, seed=SEED)
+    config.add_cleanup(complete_test_session)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write the table, in the process that sees every report."""
+    path = config.getoption("--suite-report")
+    if path is None:
+        return
+    rows: dict[str, list[Result]] = {}
+    for report in (r for reports in terminalreporter.stats.values() for r in reports):
+        if not isinstance(report, pytest.TestReport):
+            continue
+        name = report.nodeid.rpartition("suite/")[2]
+        found = [Result(**value) for key, value in report.user_properties if key == RESULT]
+        if report.when == "teardown" and found:
+            rows[name] = found
+        elif report.when not in ("setup", "call", "teardown"):
+            rows[name] = [Result("CRASH", message="the process ended")]
+        elif report.when == "call" and name not in rows:
+            rows[name] = [Result("NOT_RUN", message=str(report.longrepr or "")[:200])]
+    path.write_text(render(rows), encoding="utf-8")
