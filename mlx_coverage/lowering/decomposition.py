@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from executorch.exir.program._program import _default_decomposition_table
 from torch._decomp import decomposition_table
+from torch._dispatch.python import enable_python_dispatcher
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
@@ -180,7 +181,9 @@ def _trace(node: Node, decomposition: Callable[..., Any]) -> Graph:
         return decomposition(*args, **kwargs)
 
     examples = [n.meta["val"] for n in inputs]
-    return make_fx(run, tracing_mode="real")(*examples).graph
+    # torch's Python decompositions of composites, as export runs them: dropout stays functional.
+    with enable_python_dispatcher():
+        return make_fx(run, tracing_mode="real")(*examples).graph
 
 
 def _inline(module: GraphModule, node: Node, decomposition: Callable[..., Any] | None) -> None:
