@@ -32,11 +32,12 @@ def _describe(spec: OpSpec) -> OpEntry:
         schema=spec.schema,
         family=spec.family,
         domain=tuple(rule.describe() for rule in spec.rules),
-        limitations=tuple(map(_describe_limitation, spec.limitations)),
+        limitations=tuple(map(describe_limitation, spec.limitations)),
     )
 
 
-def _describe_limitation(limitation: Limitation) -> str:
+def describe_limitation(limitation: Limitation) -> str:
+    """A known difference in one sentence, with its scope."""
     where = [list_dtypes(limitation.dtypes)] if limitation.dtypes else []
     where += [limitation.device] if limitation.device else []
     scope = f" ({', '.join(where)})" if where else ""

@@ -6,19 +6,28 @@ kept as a fraction and turned into a percentage in one place, `format_share`.
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 StageName = Literal["import", "export", "edge", "plan"]
 StageStatus = Literal["ok", "failed", "not reached"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 
 Provenance = Literal["exact", "inherited", "none"]
+Device = Literal["mlx", "cpu"]
+OpStanding = Literal["full", "partial", "gap", "none"]
+
+# In columns of numbers: a figure that is not modelled, or an index that leads nowhere.
+NONE = -1
+
+
+_NUMBERS = re.compile(r"\[\n\s*-?\d+(?:,\n\s*-?\d+)*\n\s*\]")
 
 
 class ReportFormatError(ValueError):
@@ -89,24 +98,88 @@ class ModulePath:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """Work, in figures that add up: of one node, a module, a partition or a method.
+
+    Sizes that are symbolic count as they were in the example inputs (`MethodReport.sizes`).
+
+    Attributes:
+        nodes: calls that are work; taking one of several results, and the assertions that
+            export leaves behind, are not.
+        flops: floating-point operations, a multiply-add being two, as counted by torch's
+            own `torch.utils.flop_counter`: matrix products, convolutions and attention.
+            Ops that only move or make data have none. All others are not modelled.
+        bytes: tensors read and written, each operand and each result once per node, the
+            weights of a node among them; a view moves nothing.
+        unmodelled: how many of the nodes do arithmetic that `flops` leaves out.
+        unmodelled_bytes: bytes that those nodes write, as a measure of how much that is.
+    """
+
+    nodes: int = 0
+    flops: int = 0
+    bytes: int = 0
+    unmodelled: int = 0
+    unmodelled_bytes: int = 0
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(
+            self.nodes + other.nodes,
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            self.unmodelled + other.unmodelled,
+            self.unmodelled_bytes + other.unmodelled_bytes,
+        )
+
+    def __sub__(self, other: "Figures") -> "Figures":
+        return self + Figures(
+            -other.nodes, -other.flops, -other.bytes, -other.unmodelled, -other.unmodelled_bytes
+        )
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Something that brings the nodes of a finding to the delegate.
+
+    Attributes:
+        title: what to do, in one sentence.
+        change: the code or option to write, or an empty text.
+        verified: whether it was applied, exported, planned, run and compared with eager
+            torch. What is not, is a proposal.
+        evidence: what the verification found, or why there was none.
+    """
+
+    title: str
+    change: str
+    verified: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """Nodes that fall back for one primary reason at one line of source.
 
     Attributes:
         op: ATen name.
-        count: number of nodes.
+        figures: the nodes, and their work.
         reason: the primary reason.
         others: further reasons, which would remain if the primary one were mended.
         modules: where in the model.
         source: where in the user's files.
+        fixes: what would mend it, the verified ones first.
     """
 
     op: str
-    count: int
+    figures: Figures
     reason: ReasonText
     others: tuple[ReasonText, ...]
     modules: tuple[ModulePath, ...]
     source: Source
+    fixes: tuple[Fix, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of nodes."""
+        return self.figures.nodes
 
 
 @dataclass(frozen=True)
@@ -119,20 +192,219 @@ class OpCount:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A stretch of the lowered program, in the order in which it runs.
+class OpStatus:
+    """How the registry stands to an op.
 
     Attributes:
-        device: ``mlx`` for a partition, ``cpu`` for consecutive nodes that fall back.
-        nodes: how many counted nodes it holds.
-        partition: number of the partition, or None.
+        op: ATen name.
+        standing: ``full``: conformance finds it equal to torch in the entry's whole
+            domain; ``partial``: but for the limitations; ``gap``: known and not mapped;
+            ``none``: not in the registry.
+        notes: the limitations, or why it is a gap.
+    """
+
+    op: str
+    standing: OpStanding
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the program, in an order in which it can run.
+
+    Attributes:
+        device: ``mlx`` for a partition, ``cpu`` for the fallback nodes that can run
+            between the partitions before and after.
+        partition: number of the partition, from 0, or None.
+        figures: its counted nodes, and their work.
         ops: names and counts, the most frequent first.
     """
 
-    device: Literal["mlx", "cpu"]
-    nodes: int
+    device: Device
     partition: int | None
+    figures: Figures
     ops: tuple[OpCount, ...]
+
+    @property
+    def nodes(self) -> int:
+        """How many counted nodes it holds."""
+        return self.figures.nodes
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Values that pass from one segment to another through ExecuTorch's memory.
+
+    Values that a partition takes from, or gives to, another segment or the caller;
+    constants and buffers that the delegate owns do not cross. A value counts once for
+    each segment that reads it.
+
+    Attributes:
+        source: index into `MethodReport.segments`; -1 for the caller's inputs, and for
+            buffers that ExecuTorch keeps.
+        target: index into the segments; -1 for the program's outputs.
+        tensors: how many tensors cross.
+        bytes: their size.
+        scalars: how many sizes and other numbers cross beside them.
+        nodes: the counted nodes that made them: indices into the columns of
+            `MethodReport.graph`.
+    """
+
+    source: int
+    target: int
+    tensors: int
+    bytes: int
+    scalars: int
+    nodes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Module:
+    """One row of the module tree; identical layers share a row.
+
+    Attributes:
+        path: `layers.*.attention`, or `layers.0-5.attention` where only some of the
+            layers are alike; empty for the model itself.
+        kind: class, with the name of the module that defines it.
+        parent: index of the row above; -1 for the model itself.
+        instances: how many modules the row stands for.
+        total: work in these modules and those below, all instances together.
+        mlx: the delegated part of it.
+    """
+
+    path: str
+    kind: str
+    parent: int
+    instances: int
+    total: Figures
+    mlx: Figures
+
+
+@dataclass(frozen=True)
+class Place:
+    """One module of the model in which nodes lie.
+
+    Attributes:
+        path: `layers.3.attention`, its own name; empty for the model itself.
+        module: index of its row in `MethodReport.modules`.
+    """
+
+    path: str
+    module: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Every counted node, as columns of equal length in the order of the program.
+
+    Attributes:
+        op: index into `MethodReport.ops`.
+        place: index into `MethodReport.places`.
+        source: index into `MethodReport.sources`.
+        segment: index into `MethodReport.segments`.
+        finding: index into `MethodReport.findings`; -1 for a delegated node.
+        result: index into `results`.
+        flops: as defined in `Figures`; -1 where not modelled.
+        bytes: as defined in `Figures`.
+        results: the different kinds of result: `float32 [1, 12, 64]`.
+        edges_from, edges_to: one pair of node indices for each pair of nodes of which the
+            second reads what the first made.
+    """
+
+    op: tuple[int, ...]
+    place: tuple[int, ...]
+    source: tuple[int, ...]
+    segment: tuple[int, ...]
+    finding: tuple[int, ...]
+    result: tuple[int, ...]
+    flops: tuple[int, ...]
+    bytes: tuple[int, ...]
+    results: tuple[str, ...]
+    edges_from: tuple[int, ...]
+    edges_to: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """What would change if an op that falls back for one reason were supported.
+
+    Each figure is that of a plan made again, by the planner itself.
+
+    Attributes:
+        op: ATen name.
+        slug: the primary reason.
+        nodes: how many nodes fall back for it.
+        others: slugs of further reasons, which would have to be mended as well.
+        gained: work that would be delegated in addition, neighbours included.
+        partitions: how many there would be.
+        partitions_saved: how many fewer than now; negative where there would be more.
+        crossing_bytes_saved: how much less would cross between segments.
+    """
+
+    op: str
+    slug: str
+    nodes: int
+    others: tuple[str, ...]
+    gained: Figures
+    partitions: int
+    partitions_saved: int
+    crossing_bytes_saved: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a way to a better plan: the blocker that is mended next.
+
+    The figures are those of the plan in which it and all blockers of earlier steps are
+    supported.
+
+    Attributes:
+        op: ATen name.
+        slug: the reason.
+        delegated: counted nodes on MLX.
+        gained: work delegated in addition to now.
+        partitions: how many there are.
+        crossing_bytes: what crosses between segments.
+    """
+
+    op: str
+    slug: str
+    delegated: int
+    gained: Figures
+    partitions: int
+    crossing_bytes: int
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Parameters, buffers that nothing writes, and constants; each tensor once.
+
+    Attributes:
+        tensors, bytes: of all that a counted node reads.
+        mlx_bytes: of those that a delegated node reads.
+        cpu_bytes: of those that a fallback node reads; what both read is in both.
+        state_bytes: of the buffers that the program writes, which are not in the others.
+    """
+
+    tensors: int = 0
+    bytes: int = 0
+    mlx_bytes: int = 0
+    cpu_bytes: int = 0
+    state_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class SizeHint:
+    """A symbolic size, and the value at which FLOPs and bytes were computed.
+
+    Attributes:
+        symbol: `s77`.
+        value: its size in the example inputs; for a size that depends on data, the
+            least that it can be.
+    """
+
+    symbol: str
+    value: int
 
 
 @dataclass(frozen=True)
@@ -141,27 +413,103 @@ class MethodReport:
 
     Attributes:
         name: `forward`, unless the model has several methods.
-        nodes: calls that are work (taking one of several results, and the assertions
-            that export leaves behind, are not).
-        delegated: how many of them the lowered program runs on MLX.
+        total: all work of the method.
+        mlx: the part that the lowered program runs on MLX.
         partitions: number of delegate calls.
         findings: what falls back, the most frequent first.
-        ops: every op that occurs.
+        ops: every op that occurs, the most frequent first.
         segments: partitions and stretches of fallback nodes, in order of execution.
+        crossings: values that pass between segments, in order of execution.
+        modules: the module tree, each row after its parent.
+        places: the modules that nodes lie in, by their own names.
+        sources: the different places in source that nodes come from.
+        graph: every node.
+        blockers: what keeps nodes off the delegate, the most rewarding first: by partitions
+            saved, FLOPs, nodes and bytes gained.
+        way: which blockers to mend one after the other, greedily; ends where all nodes are
+            delegated or nothing more is gained.
+        constants: weights.
+        sizes: symbolic sizes that the figures were computed at.
+        kernels_missing: fallback ops that the installed ExecuTorch runtime has no kernel
+            for: a program with one lowers, and does not load.
     """
 
     name: str
-    nodes: int
-    delegated: int
+    total: Figures
+    mlx: Figures
     partitions: int
     findings: tuple[Finding, ...]
     ops: tuple[OpCount, ...]
     segments: tuple[Segment, ...]
+    crossings: tuple[Crossing, ...]
+    modules: tuple[Module, ...]
+    places: tuple[Place, ...]
+    sources: tuple[Source, ...]
+    graph: Graph
+    blockers: tuple[Blocker, ...]
+    way: tuple[Step, ...]
+    constants: Constants
+    sizes: tuple[SizeHint, ...]
+    kernels_missing: tuple[str, ...]
+
+    @property
+    def nodes(self) -> int:
+        """Counted nodes."""
+        return self.total.nodes
+
+    @property
+    def delegated(self) -> int:
+        """How many of them the lowered program runs on MLX."""
+        return self.mlx.nodes
 
     @property
     def fallback(self) -> int:
         """How many nodes stay with ExecuTorch."""
         return self.nodes - self.delegated
+
+    @property
+    def cpu(self) -> Figures:
+        """The work that stays with ExecuTorch."""
+        return self.total - self.mlx
+
+    @property
+    def boundary(self) -> tuple[Crossing, ...]:
+        """The crossings between segments, the caller's inputs and outputs left out."""
+        return tuple(c for c in self.crossings if NONE not in (c.source, c.target))
+
+    @property
+    def crossing_bytes(self) -> int:
+        """Bytes that cross between segments, the caller's inputs and outputs left out."""
+        return sum(crossing.bytes for crossing in self.boundary)
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Consecutive lines of a source file.
+
+    Attributes:
+        first: number of the first line, from 1.
+        lines: their text, without line ends.
+    """
+
+    first: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that nodes come from.
+
+    Attributes:
+        file: as in `Source.file` and before the colon of `Source.via`.
+        own: whether it is the user's, rather than of an installed package.
+        excerpts: the functions that hold the lines (a few lines around each, where a
+            function is long), in order, not overlapping.
+    """
+
+    file: str
+    own: bool
+    excerpts: tuple[Excerpt, ...]
 
 
 @dataclass(frozen=True)
@@ -201,6 +549,9 @@ class CoverageReport:
         verified: whether the model was also lowered in full, with the nodes inside the
             delegates found to be exactly those of the plan.
         versions: of this tool, torch and executorch.
+        statuses: how the registry stands to each op that occurs, sorted by name.
+        files: source of the lines that nodes come from, sorted by name.
+        missing: parts of the report that could not be made, one sentence each.
         schema_version: of the JSON.
     """
 
@@ -209,17 +560,30 @@ class CoverageReport:
     methods: tuple[MethodReport, ...]
     verified: bool
     versions: Versions
+    statuses: tuple[OpStatus, ...] = ()
+    files: tuple[SourceFile, ...] = ()
+    missing: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def total(self) -> Figures:
+        """The work of all methods."""
+        return sum((method.total for method in self.methods), Figures())
+
+    @property
+    def mlx(self) -> Figures:
+        """The delegated work of all methods."""
+        return sum((method.mlx for method in self.methods), Figures())
 
     @property
     def nodes(self) -> int:
         """Counted nodes of all methods."""
-        return sum(method.nodes for method in self.methods)
+        return self.total.nodes
 
     @property
     def delegated(self) -> int:
         """Delegated nodes of all methods."""
-        return sum(method.delegated for method in self.methods)
+        return self.mlx.nodes
 
     @property
     def partitions(self) -> int:
@@ -274,7 +638,9 @@ def format_count(number: int, noun: str) -> str:
 
 def to_json(report: CoverageReport) -> str:
     """The report as JSON text, fields in order of declaration: equal reports, equal bytes."""
-    return json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False)
+    # Columns of numbers go on one line; a line end inside a string would be escaped.
+    return _NUMBERS.sub(lambda match: "".join(match[0].split()), text) + "\n"
 
 
 def from_json(text: str) -> CoverageReport:

@@ -2,6 +2,7 @@
 
 import linecache
 import re
+import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,23 @@ def locate_node(node: Node) -> Source:
 
 
 def _locate_stack(node: Node) -> Source:
-    return locate_frames(parse_stack(node.meta.get("stack_trace")))
+    return _locate_text(node.meta.get("stack_trace"))
+
+
+@lru_cache(maxsize=16384)
+def _locate_text(text: str | None) -> Source:
+    return locate_frames(parse_stack(text))
+
+
+def find_file(name: str) -> Path | None:
+    """The file that a `Source` names, or None when it is no longer there."""
+    candidates = (Path(folder, name) for folder in ("", *sys.path))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is the user's, rather than of an installed package."""
+    return _is_users(str(path))
 
 
 def locate_error(error: BaseException) -> Source:

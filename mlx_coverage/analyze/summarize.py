@@ -1,53 +1,87 @@
-"""Plans and the lowered program, summed up as a CoverageReport. Nothing is decided here."""
+"""Plans, summed up as a CoverageReport. Nothing is decided here."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 
 from mlx_coverage import __version__
-from mlx_coverage.analyze.attest import find_delegate, list_inside, list_outside
 from mlx_coverage.analyze.capture import Capture
-from mlx_coverage.analyze.failures import CaptureError
+from mlx_coverage.analyze.catalog import describe_limitation
+from mlx_coverage.analyze.cost import (
+    Cost,
+    describe_value,
+    list_symbols,
+    measure_node,
+    measure_value,
+)
+from mlx_coverage.analyze.excerpts import read_excerpts
+from mlx_coverage.analyze.failures import CaptureError, condense
+from mlx_coverage.analyze.hierarchy import INDEX_IN_PATH, build_tree, list_modules
 from mlx_coverage.analyze.model import (
+    NONE,
     STAGES,
+    Constants,
     CoverageReport,
+    Crossing,
+    Figures,
     Finding,
+    Graph,
     MethodReport,
     ModulePath,
     OpCount,
+    OpStatus,
     ReasonText,
     Segment,
+    SizeHint,
+    Source,
+    SourceFile,
     Stage,
     StageName,
     Versions,
 )
+from mlx_coverage.analyze.schedule import Schedule, Stretch, find_maker
 from mlx_coverage.analyze.sources import locate_node
-from mlx_coverage.lowering.partitioner import INDEX
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.call import Target, canonicalize, name_target
 from mlx_coverage.registry.reasons import Reason
+from mlx_coverage.registry.spec import Registry
 
-_INDEX_IN_PATH = re.compile(r"(?<![^.])\d+(?![^.])")
-_STRICT_PATH = re.compile(r"\[['\"]?(\w+)['\"]?\]")
+_T = TypeVar("_T")
 
 
-def summarize(model: str, capture: Capture, verified: bool = False) -> CoverageReport:
-    """The report of a model that reached the plan."""
+def summarize(
+    model: str, capture: Capture, verified: bool = False, registry: Registry | None = None
+) -> CoverageReport:
+    """The report of a model that reached the plan.
+
+    Args:
+        model: as it was named on the command line.
+        capture: the plans.
+        verified: whether the full lowering was compared with them.
+        registry: that they were judged by; the package's own by default.
+    """
+    registry = registry if registry is not None else default_registry()
+    missing: list[str] = []
+    methods = tuple(
+        _Summary(name, plan, registry, missing).make() for name, plan in capture.plans.items()
+    )
+    nothing: tuple[tuple[SourceFile, ...], tuple[str, ...]] = ((), ())
+    sources = [source for method in methods for source in method.sources]
+    files, unreadable = _attempt("source", lambda: read_excerpts(sources), nothing, missing)
     return CoverageReport(
         model=model,
         stages=_list_stages(capture.refused, "plan"),
-        methods=tuple(
-            _summarize_method(name, plan, capture.lowered.exported_program(name).graph_module)
-            for name, plan in capture.plans.items()
-        ),
+        methods=methods,
         verified=verified,
         versions=_read_versions(),
+        statuses=_list_statuses(capture.plans.values(), registry),
+        files=files,
+        missing=(*dict.fromkeys(missing), *unreadable),
     )
 
 
@@ -74,44 +108,192 @@ def _read_versions() -> Versions:
     return Versions(__version__, str(torch.__version__), version("executorch"))
 
 
-def _summarize_method(name: str, plan: PartitionPlan, lowered: GraphModule) -> MethodReport:
-    nodes: Counter[str] = Counter()
-    delegated: Counter[str] = Counter()
-    for node, placement in plan.placements.items():
-        nodes[_name(node)] += 1
-        delegated[_name(node)] += isinstance(placement, Delegated)
-    return MethodReport(
-        name=name,
-        nodes=len(plan.placements),
-        delegated=plan.delegated,
-        partitions=len(plan.partitions),
-        findings=_list_findings(plan),
-        ops=tuple(OpCount(op, count, delegated[op]) for op, count in _rank(nodes)),
-        segments=_list_segments(plan, lowered),
-    )
+def _attempt(what: str, make: Callable[[], _T], instead: _T, missing: list[str]) -> _T:
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  (the rest of the report stands without the part)
+        missing.append(f"{what}: {condense(error)}")
+        return instead
 
 
-def _list_findings(plan: PartitionPlan) -> tuple[Finding, ...]:
-    groups: dict[Any, list[tuple[Node, Fallback]]] = {}
-    for node, placement in plan.placements.items():
-        if isinstance(placement, Fallback):
-            key = (_name(node), placement.reasons[0], locate_node(node))
-            groups.setdefault(key, []).append((node, placement))
-    findings = [
-        Finding(
-            op=op,
-            count=len(members),
-            reason=_describe(reason),
-            others=tuple(
-                _describe(r) for r in dict.fromkeys(r for _, p in members for r in p.reasons[1:])
-            ),
-            modules=fold_modules(_find_module(node) for node, _ in members),
-            source=source,
+def _list_statuses(plans: Iterable[PartitionPlan], registry: Registry) -> tuple[OpStatus, ...]:
+    targets = {_name(n): canonicalize(n.target) for plan in plans for n in plan.placements}
+    return tuple(_describe_op(name, targets[name], registry) for name in sorted(targets))
+
+
+def _describe_op(name: str, target: Target, registry: Registry) -> OpStatus:
+    spec, gap = registry.get(target), registry.get_gap(target)
+    if spec is not None:
+        notes = tuple(map(describe_limitation, spec.limitations))
+        return OpStatus(name, "partial" if notes else "full", notes)
+    return OpStatus(name, "gap", (gap.why,)) if gap is not None else OpStatus(name, "none")
+
+
+class _Summary:
+    """One method, in the making."""
+
+    def __init__(
+        self, name: str, plan: PartitionPlan, registry: Registry, missing: list[str]
+    ) -> None:
+        self._name, self._plan, self._missing = name, plan, missing
+        self._references = {p.spec.target: p.torch_function for p in registry.patterns}
+        self._nodes = list(plan.placements)
+        self._numbers = {node: i for i, node in enumerate(self._nodes)}
+        self._costs = {node: self._measure(node) for node in self._nodes}
+        self._figures = {node: cost.figures for node, cost in self._costs.items()}
+        self._places = {node: locate_node(node) for node in self._nodes}
+        self._schedule = Schedule(plan)
+
+    def make(self) -> MethodReport:
+        """The report of the method."""
+        plan = self._plan
+        findings, finding_of = self._list_findings()
+        ops = _count_ops(self._nodes, plan)
+        modules, places, place_of = build_tree(
+            (node, self._figures[node], self._is_delegated(node)) for node in self._nodes
         )
-        for (op, reason, source), members in groups.items()
-    ]
-    # Stable: findings of equal count stay in the order of the program.
-    return tuple(sorted(findings, key=lambda finding: -finding.count))
+        sources = tuple(dict.fromkeys(self._places.values()))
+        return MethodReport(
+            name=self._name,
+            total=self._add(self._nodes),
+            mlx=self._add(filter(self._is_delegated, self._nodes)),
+            partitions=len(plan.partitions),
+            findings=findings,
+            ops=ops,
+            segments=tuple(self._describe_segment(stretch) for stretch in self._schedule.stretches),
+            crossings=tuple(self._list_crossings()),
+            modules=modules,
+            places=places,
+            sources=sources,
+            graph=self._make_graph(ops, place_of, sources, finding_of),
+            blockers=(),
+            way=(),
+            constants=self._weigh_constants(),
+            sizes=self._list_sizes(),
+            kernels_missing=(),
+        )
+
+    def _measure(self, node: Node) -> Cost:
+        instead = Cost(None, 0, 0)
+        return _attempt(
+            f"cost of {_name(node)}",
+            lambda: measure_node(node, self._references),
+            instead,
+            self._missing,
+        )
+
+    def _is_delegated(self, node: Node) -> bool:
+        return isinstance(self._plan.placements[node], Delegated)
+
+    def _add(self, nodes: Iterable[Node]) -> Figures:
+        return sum((self._figures[node] for node in nodes), Figures())
+
+    def _list_findings(self) -> tuple[tuple[Finding, ...], dict[Node, int]]:
+        groups: dict[Any, list[tuple[Node, Fallback]]] = {}
+        for node, placement in self._plan.placements.items():
+            if isinstance(placement, Fallback):
+                key = (_name(node), placement.reasons[0], self._places[node])
+                groups.setdefault(key, []).append((node, placement))
+        # Stable: findings of equal count stay in the order of the program.
+        ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
+        findings = tuple(
+            Finding(
+                op=op,
+                figures=self._add(node for node, _ in members),
+                reason=_describe(reason),
+                others=tuple(
+                    _describe(r)
+                    for r in dict.fromkeys(r for _, p in members for r in p.reasons[1:])
+                ),
+                modules=fold_modules(_find_module(node) for node, _ in members),
+                source=source,
+            )
+            for (op, reason, source), members in ranked
+        )
+        numbers = {node: i for i, (_, members) in enumerate(ranked) for node, _ in members}
+        return findings, numbers
+
+    def _describe_segment(self, stretch: Stretch) -> Segment:
+        return Segment(
+            device="cpu" if stretch.partition is None else "mlx",
+            partition=stretch.partition,
+            figures=self._add(stretch.nodes),
+            ops=_count_ops(stretch.nodes, self._plan),
+        )
+
+    def _list_crossings(self) -> Iterator[Crossing]:
+        for (source, target), passage in self._schedule.list_passages().items():
+            yield Crossing(
+                source=source,
+                target=target,
+                tensors=len(passage.tensors),
+                bytes=passage.bytes,
+                scalars=passage.scalars,
+                nodes=tuple(self._numbers[node] for node in passage.makers),
+            )
+
+    def _make_graph(
+        self,
+        ops: Sequence[OpCount],
+        places: Mapping[str, int],
+        sources: Sequence[Source],
+        findings: Mapping[Node, int],
+    ) -> Graph:
+        op_numbers = {op.op: i for i, op in enumerate(ops)}
+        source_numbers = {source: i for i, source in enumerate(sources)}
+        results = [describe_value(node.meta.get("val")) for node in self._nodes]
+        kinds = {text: i for i, text in enumerate(dict.fromkeys(results))}
+        costs = self._costs.values()
+        edges = [
+            (self._numbers[maker], self._numbers[node])
+            for node in self._nodes
+            for maker in dict.fromkeys(map(find_maker, node.all_input_nodes))
+            if maker in self._numbers
+        ]
+        return Graph(
+            op=tuple(op_numbers[_name(node)] for node in self._nodes),
+            place=tuple(places[_find_module(node)] for node in self._nodes),
+            source=tuple(source_numbers[self._places[node]] for node in self._nodes),
+            segment=tuple(self._schedule.positions[node] for node in self._nodes),
+            finding=tuple(findings.get(node, NONE) for node in self._nodes),
+            result=tuple(kinds[text] for text in results),
+            flops=tuple(NONE if cost.flops is None else cost.flops for cost in costs),
+            bytes=tuple(cost.read + cost.written for cost in costs),
+            results=tuple(kinds),
+            edges_from=tuple(source for source, _ in edges),
+            edges_to=tuple(target for _, target in edges),
+        )
+
+    def _weigh_constants(self) -> Constants:
+        state = self._plan.signature.buffers_to_mutate if self._plan.signature else {}
+        written = set(state.values())
+        tensors = total = mlx = cpu = kept = 0
+        for node in self._plan.graph.find_nodes(op="placeholder"):
+            size = measure_value(node.meta.get("val"))
+            if node not in self._plan.constants:
+                buffers = self._plan.signature.inputs_to_buffers if self._plan.signature else {}
+                kept += size if buffers.get(node.name) in written else 0
+                continue
+            readers = {self._is_delegated(user) for user in node.users if user in self._numbers}
+            tensors += bool(readers)
+            total += size if readers else 0
+            mlx += size if True in readers else 0
+            cpu += size if False in readers else 0
+        return Constants(tensors, total, mlx, cpu, kept)
+
+    def _list_sizes(self) -> tuple[SizeHint, ...]:
+        symbols = list_symbols(node.meta.get("val") for node in self._plan.graph.nodes)
+        return tuple(SizeHint(symbol, value) for symbol, value in symbols.items())
+
+
+def _count_ops(nodes: Iterable[Node], plan: PartitionPlan) -> tuple[OpCount, ...]:
+    counts: Counter[str] = Counter()
+    delegated: Counter[str] = Counter()
+    for node in nodes:
+        counts[_name(node)] += 1
+        delegated[_name(node)] += isinstance(plan.placements[node], Delegated)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(OpCount(op, count, delegated[op]) for op, count in ranked)
 
 
 def _describe(reason: Reason) -> ReasonText:
@@ -122,12 +304,8 @@ def _describe(reason: Reason) -> ReasonText:
 
 
 def _find_module(node: Node) -> str:
-    stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
-    path = next(reversed(list(stack.values())), ("", None))[0] if stack else ""
-    # A strict export writes L['self'].layers[0].
-    path = _STRICT_PATH.sub(r".\1", path.removeprefix("L['self']")).replace("._modules", "")
-    # A module called twice carries the number of the call.
-    return path.split("@")[0].strip(".")
+    modules = list_modules(node)
+    return modules[-1][0] if modules else ""
 
 
 def fold_modules(paths: Iterable[str]) -> tuple[ModulePath, ...]:
@@ -135,7 +313,7 @@ def fold_modules(paths: Iterable[str]) -> tuple[ModulePath, ...]:
     counts = Counter(paths)
     folded: dict[str, list[str]] = {}
     for path in counts:
-        folded.setdefault(_INDEX_IN_PATH.sub("*", path), []).append(path)
+        folded.setdefault(INDEX_IN_PATH.sub("*", path), []).append(path)
     return tuple(
         ModulePath(
             path=pattern if len(members) > 1 else members[0],
@@ -144,38 +322,6 @@ def fold_modules(paths: Iterable[str]) -> tuple[ModulePath, ...]:
         )
         for pattern, members in folded.items()
     )
-
-
-def _list_segments(plan: PartitionPlan, lowered: GraphModule) -> tuple[Segment, ...]:
-    placements = list(plan.placements.values())
-    outside = set(list_outside(lowered))
-    pieces: list[tuple[int | None, list[Node]]] = []
-    for node in lowered.graph.nodes:
-        module = find_delegate(lowered, node)
-        if module is not None:
-            inside = list_inside(module)
-            indices = (placements[n.meta[INDEX]] for n in inside if INDEX in n.meta)
-            numbers = {p.partition for p in indices if isinstance(p, Delegated)}
-            pieces.append((min(numbers, default=-1), inside))
-        elif node in outside:
-            pieces.append((None, [node]))
-    return tuple(
-        _make_segment(number, [node for _, nodes in group for node in nodes])
-        for number, group in groupby(pieces, key=lambda piece: piece[0])
-    )
-
-
-def _make_segment(partition: int | None, nodes: Sequence[Node]) -> Segment:
-    on_mlx = partition is not None
-    ops = tuple(
-        OpCount(op, count, count if on_mlx else 0)
-        for op, count in _rank(Counter(map(_name, nodes)))
-    )
-    return Segment("mlx" if on_mlx else "cpu", len(nodes), partition, ops)
-
-
-def _rank(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _name(node: Node) -> str:

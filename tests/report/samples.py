@@ -1,15 +1,29 @@
 """Reports to render, without any model."""
 
 from mlx_coverage.analyze.model import (
+    NONE,
+    Blocker,
+    Constants,
     CoverageReport,
+    Crossing,
+    Excerpt,
+    Figures,
     Finding,
+    Fix,
+    Graph,
     MethodReport,
+    Module,
     ModulePath,
     OpCount,
+    OpStatus,
+    Place,
     ReasonText,
     Segment,
+    SizeHint,
     Source,
+    SourceFile,
     Stage,
+    Step,
     Versions,
 )
 
@@ -34,19 +48,52 @@ def make_report(text: str = "plain") -> CoverageReport:
         "Cast the operand.", "self", text,
     )  # fmt: skip
     other = ReasonText("op/rank", "title", f"`self` of {text} has 9 dimensions", "Reshape.")
+    fix = Fix(f"Write {text}", f"y = g(x)  # {text}", verified=True, evidence=f"equal: {text}")
     finding = Finding(
-        f"aten.{text}.default", 24, reason, (other,), (ModulePath(f"layers.*.{text}", 12, 24),),
-        source,
+        f"aten.{text}.default", Figures(24, 0, 960, 24, 480), reason, (other,),
+        (ModulePath(f"layers.*.{text}", 12, 24),), source, (fix,),
     )  # fmt: skip
-    ops = (OpCount(f"aten.{text}.default", 24, 0), OpCount("aten.add.Tensor", 75, 75))
+    ops = (OpCount("aten.add.Tensor", 75, 75), OpCount(f"aten.{text}.default", 24, 0))
+    mlx, cpu = Figures(75, 9000, 3000, 15, 600), finding.figures
+    nodes = range(99)
+    graph = Graph(
+        op=tuple(int(i >= 75) for i in nodes),
+        place=tuple(i % 2 for i in nodes),
+        source=tuple(int(i >= 75) for i in nodes),
+        segment=tuple(int(i >= 75) for i in nodes),
+        finding=tuple(0 if i >= 75 else NONE for i in nodes),
+        result=(0,) * 99,
+        flops=tuple(NONE if i >= 60 else 150 for i in nodes),
+        bytes=(40,) * 99,
+        results=("float32 [10]",),
+        edges_from=tuple(range(98)),
+        edges_to=tuple(range(1, 99)),
+    )
+    layers = (Figures(99, 9000, 3960, 39, 1080), mlx)
     method = MethodReport(
         name=text,
-        nodes=99,
-        delegated=75,
-        partitions=2,
-        findings=(finding, Finding("aten.sin.default", 0, reason, (), (), Source())),
+        total=mlx + cpu,
+        mlx=mlx,
+        partitions=1,
+        findings=(finding, Finding("aten.sin.default", Figures(), reason, (), (), Source())),
         ops=ops,
-        segments=(Segment("mlx", 75, 0, ops[1:]), Segment("cpu", 24, None, ops[:1])),
+        segments=(Segment("mlx", 0, mlx, ops[:1]), Segment("cpu", None, cpu, ops[1:])),
+        crossings=(
+            Crossing(NONE, 0, 1, 40, 0),
+            Crossing(0, 1, 1, 40, 1, (74,)),
+        ),
+        modules=(
+            Module("", f"{text}.Net", NONE, 1, *layers),
+            Module(f"layers.*.{text}", f"{text}.Layer", 0, 2, *layers),
+        ),
+        places=(Place(f"layers.0.{text}", 1), Place(f"layers.1.{text}", 1)),
+        sources=(Source(), source),
+        graph=graph,
+        blockers=(Blocker(f"aten.{text}.default", "op/dtype", 24, ("op/rank",), cpu, 1, 0, 40),),
+        way=(Step(f"aten.{text}.default", "op/dtype", 99, cpu, 1, 0),),
+        constants=Constants(3, 1200, 1200, 0, 80),
+        sizes=(SizeHint("s77", 10),),
+        kernels_missing=(f"aten.{text}.default",),
     )
     return CoverageReport(
         model=f"{text}.py",
@@ -54,6 +101,12 @@ def make_report(text: str = "plain") -> CoverageReport:
         methods=(method,),
         verified=False,
         versions=Versions("0", "2", "1"),
+        statuses=(
+            OpStatus("aten.add.Tensor", "full"),
+            OpStatus(f"aten.{text}.default", "partial", (f"differs for {text}",)),
+        ),
+        files=(SourceFile(f"{text}.py", True, (Excerpt(11, ("def f(x):", f"    {text}")),)),),
+        missing=(f"source of {text}/lib.py: there is no such file",),
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from mlx_coverage.analyze.model import Figures
 from mlx_coverage.report import render_text
 from tests.report.samples import HOSTILE, make_failure, make_report
 
@@ -32,7 +33,13 @@ def test_ascii_terminals_get_ascii() -> None:
 def test_program_without_nodes_is_not_covered() -> None:
     report = make_report()
     empty = dataclasses.replace(
-        report.methods[0], nodes=0, delegated=0, partitions=0, findings=(), ops=(), segments=()
+        report.methods[0],
+        total=Figures(),
+        mlx=Figures(),
+        partitions=0,
+        findings=(),
+        ops=(),
+        segments=(),
     )
     shown = render_text(dataclasses.replace(report, methods=(empty,)))
     assert "n/a" in shown
@@ -49,7 +56,7 @@ def test_several_methods_are_summed() -> None:
 
 def test_one_fallback_node_shows_in_the_bar() -> None:
     report = make_report()
-    method = dataclasses.replace(report.methods[0], nodes=100_000, delegated=99_999)
+    method = dataclasses.replace(report.methods[0], total=Figures(100_000), mlx=Figures(99_999))
     shown = render_text(dataclasses.replace(report, methods=(method,)))
     assert "99.9 %" in shown
     assert "░" in shown
