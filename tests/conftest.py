@@ -3,10 +3,7 @@
 import logging
 import os
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
-
-from tests.known_failures import KNOWN_FAILURES
 
 # Conformance refuses what torch refuses and counts the rest itself, with a floor.
 SUPPRESSED = (HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large)
@@ -27,10 +24,3 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 logging.getLogger("torch.__trace").disabled = True
 
 pytest_plugins = ["tests.e2e.summary"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `tests/known_failures.py` lists."""
-    for item in items:
-        if item.nodeid in KNOWN_FAILURES:
-            item.add_marker(pytest.mark.xfail(reason="listed in tests/known_failures.py"))

@@ -53,3 +53,8 @@ def expand_list(values: Sequence[Any] | int, count: int) -> list[Any]:
 def count_elements(shape: Sequence[int]) -> int:
     """The product of the sizes, where reshape cannot infer one (empty arrays)."""
     return math.prod(shape)
+
+
+def is_same_size(one: Any, other: Any) -> bool:
+    """Whether two sizes are known to be equal; a dynamic one is not, and is not compared."""
+    return type(one) is int and type(other) is int and one == other

@@ -30,6 +30,7 @@ FREE_TIES = {
     torch.ops.aten.topk.default,
     torch.ops.aten.kthvalue.default,
     torch.ops.aten.median.dim,
+    torch.ops.aten.nanmedian.dim,
     torch.ops.aten.mode.default,
 }
 
@@ -61,13 +62,14 @@ class MismatchError(Exception):
         return self.what
 
 
-def compare(case: Case, actual: Any, expected: Any) -> None:
+def compare(case: Case, actual: Any, expected: Any, *, signs: bool = True) -> None:
     """Compare the results of a case.
 
     Args:
         case: what was run; decides tolerance and gives the float64 reference.
         actual: MLX's results, as tensors.
         expected: eager torch's.
+        signs: whether the sign of a zero counts.
 
     Raises:
         MismatchError: dtype, shape, NaN or infinity placement, sign of zero or value differs.
@@ -82,7 +84,7 @@ def compare(case: Case, actual: Any, expected: Any) -> None:
     reference = Reference(case)
     for position, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         try:
-            _compare_tensors(case, one, other, lambda i=position: reference.result(i))
+            _compare_tensors(case, one, other, lambda i=position: reference.result(i), signs)
         except MismatchError as mismatch:
             if len(theirs) > 1:
                 mismatch.what = f"result {position}: {mismatch.what}"
@@ -99,6 +101,8 @@ def _compare_ties(case: Case, actual: torch.Tensor, expected: torch.Tensor) -> N
         return
     if not actual.numel():
         return
+    if actual.dim() < operand.dim():  # reduced without keepdim
+        actual, expected = actual.unsqueeze(dim), expected.unsqueeze(dim)
     size = operand.shape[dim]
     _require((actual >= 0) & (actual < size), actual, expected, "index")
     picked, wanted = operand.gather(dim, actual), operand.gather(dim, expected)
@@ -113,7 +117,11 @@ def _compare_ties(case: Case, actual: torch.Tensor, expected: torch.Tensor) -> N
 
 
 def _compare_tensors(
-    case: Case, actual: torch.Tensor, expected: torch.Tensor, reference: Callable[[], Any]
+    case: Case,
+    actual: torch.Tensor,
+    expected: torch.Tensor,
+    reference: Callable[[], Any],
+    signed: bool = True,
 ) -> None:
     if actual.dtype != expected.dtype:
         raise MismatchError(f"dtype {actual.dtype}, torch gives {expected.dtype}")
@@ -132,6 +140,7 @@ def _compare_tensors(
         return
     good = is_close(case, actual, expected)
     signs = (actual != 0) | (expected != 0) | (torch.signbit(actual) == torch.signbit(expected))
+    signs |= not signed
     if bool(good.all() & signs.all()):
         return
     if not bool(good.all()):

@@ -32,7 +32,6 @@ family.unary(
     {
         aten.alias.default: lambda x: x,
         aten.clone.default: lambda x: x,
-        aten.lift_fresh.default: lambda x: x,
     },
     view=True,
 )

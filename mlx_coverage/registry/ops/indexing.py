@@ -19,6 +19,7 @@ from mlx_coverage.registry.samples import (
 )
 from mlx_coverage.registry.shapes import (
     along,
+    is_same_size,
     normalize_dim,
     slice_axis,
 )
@@ -157,7 +158,7 @@ def gather(self, dim, index, *, sparse_grad=False):
 def crop(a, index, dim=None):
     """`a` cut to the sizes of `index` on every axis but `dim`."""
     for axis, size in enumerate(index.shape):
-        if axis != dim and a.shape[axis] != size:
+        if axis != dim and not is_same_size(a.shape[axis], size):
             a = slice_axis(a, axis, 0, size)
     return a
 

@@ -22,7 +22,7 @@ from mlx_coverage.registry.samples import (
     draw,
     tensor,
 )
-from mlx_coverage.registry.shapes import along, normalize_bound, normalize_dim
+from mlx_coverage.registry.shapes import along, is_same_size, normalize_bound, normalize_dim
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
@@ -33,7 +33,7 @@ def _scatter(self, dim, index, src, mode):
     """Put or combine `src` at `index` along `dim`; equal indices of a plain put are undefined."""
     dim = normalize_dim(dim, self.ndim)
     others = [axis for axis in range(self.ndim) if axis != dim]
-    if mode == "set" and all(self.shape[axis] == index.shape[axis] for axis in others):
+    if mode == "set" and all(is_same_size(self.shape[i], index.shape[i]) for i in others):
         return mx.put_along_axis(self, index, src, dim)
     grid = [
         index if axis == dim else along(mx.arange(0, index.shape[axis]), axis, self.ndim)
