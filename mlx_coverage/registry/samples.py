@@ -27,6 +27,7 @@ class Tensor:
             `negative` is False, in [0, size).
         negative: whether an index may be negative.
         unique: indices do not repeat along the last axis.
+        sorted: values ascend along the last axis, NaN at its end.
         low, high: bounds of the values; None leaves all values, NaN and infinities included.
     """
 
@@ -36,6 +37,7 @@ class Tensor:
     below: str | None = None
     negative: bool = False
     unique: bool = False
+    sorted: bool = False
     low: float | None = None
     high: float | None = None
 
@@ -67,6 +69,21 @@ class IndexList:
 
     of: str = "self"
     unique: bool = False
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """`count` ascending positions in a dimension `size`; dtype of the tensor `like`, or int32.
+
+    The first is 0 where `first` holds, the last is `size` where `last` holds; either may
+    name a bool argument.
+    """
+
+    count: str
+    size: str
+    first: bool | str = True
+    last: bool | str = False
+    like: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +191,7 @@ class Number:
 
 
 Argument = (
-    Tensor | BroadcastTensor | TensorList | IndexList | Dim | Dims | Permutation | Reshape
+    Tensor | BroadcastTensor | TensorList | IndexList | Offsets | Dim | Dims | Permutation | Reshape
     | Expand | Sizes | Shape | Size | SplitSizes | IndexInto | Choice | Integer | Number
 )  # fmt: skip
 

@@ -212,6 +212,8 @@ def _(generator: samples.Tensor, name: str, drawing: Drawing) -> Any:
         return _draw_index(name, shape, dtype, size, generator.negative, generator.unique, drawing)
     bounds = drawing.bounds(generator.low, generator.high)
     elements = draw_elements(drawing.draw, name, shape, dtype, bounds)
+    if generator.sorted:
+        elements = elements.sort(-1).values
     return draw_layout(drawing.draw, name, elements)
 
 
@@ -282,6 +284,22 @@ def _(generator: samples.IndexList, name: str, drawing: Drawing) -> Any:
         indices.append(_draw_index(label, own, dtype, sizes[axis], True, False, drawing, unique))
         first = False
     return indices
+
+
+@draw_argument.register
+def _(generator: samples.Offsets, name: str, drawing: Drawing) -> Any:
+    count, size = drawing.evaluate(generator.count), drawing.evaluate(generator.size)
+    places = sorted(drawing.draw(integers(0, size), label=f"{name}[{i}]") for i in range(count))
+    first, last = (
+        drawing.argument(flag) if isinstance(flag, str) else flag
+        for flag in (generator.first, generator.last)
+    )
+    if places and first:
+        places[0] = 0
+    if places and last:
+        places[-1] = size
+    dtype = drawing.dtypes[generator.like] if generator.like else torch.int32
+    return torch.tensor(places, dtype=dtype)
 
 
 @draw_argument.register

@@ -63,6 +63,8 @@ def _resize(value: Any, generator: Any, drawing: Drawing, case: Case, by: int) -
     match generator:
         case samples.Tensor() if value is not None:
             shape = drawing.shape(generator.dims)
+            if generator.sorted:
+                return _tile(value, shape).sort(-1).values
         case samples.BroadcastTensor() if value is not None:
             full = drawing.shape(generator.dims)
             kept = full[len(full) - value.dim() :]

@@ -282,12 +282,3 @@ def _of_dims(function, x, dim, keepdim):
 def all_of_dims(self, dim=None, keepdim=False):
     """all(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
     return _of_dims(mx.all, self, dim, keepdim)
-
-
-family.gap(
-    "which of equal elements torch reports is not specified, and MLX has no such reduction",
-    aten.kthvalue.default,
-    aten.median.dim,
-    aten.mode.default,
-    aten.nanmedian.dim,
-)

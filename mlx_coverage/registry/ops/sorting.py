@@ -18,7 +18,7 @@ family = Family("sorting")
 _FLAG = Choice((False, True))
 
 
-def _order(x, dim, descending):
+def sort_order(x, dim, descending):
     """Indices that sort `x` stably."""
     if x.ndim == 0:
         return mx.zeros((), mx.int64)
@@ -43,7 +43,7 @@ def _take(x, order, dim):
 )
 def sort(self, dim=-1, descending=False):
     """sort(Tensor self, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)"""
-    order = _order(self, dim, descending)
+    order = sort_order(self, dim, descending)
     return _take(self, order, dim), order
 
 
@@ -55,7 +55,7 @@ def sort(self, dim=-1, descending=False):
 )
 def sort_stable(self, *, dim=-1, descending=False):
     """sort(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)"""  # noqa: E501
-    order = _order(self, dim, descending)
+    order = sort_order(self, dim, descending)
     return _take(self, order, dim), order
 
 
@@ -74,7 +74,7 @@ def sort_stable(self, *, dim=-1, descending=False):
 )
 def topk(self, k, dim=-1, largest=True):
     """topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)"""  # noqa: E501
-    order = _order(self, dim, largest)
+    order = sort_order(self, dim, largest)
     if self.ndim > 0:
         order = slice_axis(order, dim % self.ndim, 0, k)
     return _take(self, order, dim), order
@@ -121,10 +121,3 @@ def searchsorted(sorted_sequence, self, *, right=False):
 def bucketize(self, boundaries, *, right=False):
     """bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
     return mx.searchsorted(boundaries, self, "right" if right else "left")
-
-
-family.gap(
-    "it counts into bins whose number depends on the data",
-    aten.bincount.default,
-    kind="op/data-dependent-shape",
-)
