@@ -9,6 +9,7 @@ import torch
 from torch.fx import Node
 
 from mlx_coverage import __version__
+from mlx_coverage.analyze.blockers import Search
 from mlx_coverage.analyze.capture import Capture
 from mlx_coverage.analyze.catalog import describe_limitation
 from mlx_coverage.analyze.cost import (
@@ -21,9 +22,11 @@ from mlx_coverage.analyze.cost import (
 from mlx_coverage.analyze.excerpts import read_excerpts
 from mlx_coverage.analyze.failures import CaptureError, condense
 from mlx_coverage.analyze.hierarchy import INDEX_IN_PATH, build_tree, list_modules
+from mlx_coverage.analyze.kernels import find_missing_kernels
 from mlx_coverage.analyze.model import (
     NONE,
     STAGES,
+    Blocker,
     Constants,
     CoverageReport,
     Crossing,
@@ -41,6 +44,7 @@ from mlx_coverage.analyze.model import (
     SourceFile,
     Stage,
     StageName,
+    Step,
     Versions,
 )
 from mlx_coverage.analyze.schedule import Schedule, Stretch, find_maker
@@ -143,6 +147,7 @@ class _Summary:
         self._figures = {node: cost.figures for node, cost in self._costs.items()}
         self._places = {node: locate_node(node) for node in self._nodes}
         self._schedule = Schedule(plan)
+        self._kernels = _attempt("missing kernels", self._find_kernels, {}, missing)
 
     def make(self) -> MethodReport:
         """The report of the method."""
@@ -153,6 +158,7 @@ class _Summary:
             (node, self._figures[node], self._is_delegated(node)) for node in self._nodes
         )
         sources = tuple(dict.fromkeys(self._places.values()))
+        blockers, way = _attempt("blockers", self._find_blockers, ((), ()), self._missing)
         return MethodReport(
             name=self._name,
             total=self._add(self._nodes),
@@ -166,11 +172,11 @@ class _Summary:
             places=places,
             sources=sources,
             graph=self._make_graph(ops, place_of, sources, finding_of),
-            blockers=(),
-            way=(),
+            blockers=blockers,
+            way=way,
             constants=self._weigh_constants(),
             sizes=self._list_sizes(),
-            kernels_missing=(),
+            kernels_missing=tuple(sorted({_name(node) for node in self._kernels})),
         )
 
     def _measure(self, node: Node) -> Cost:
@@ -181,6 +187,16 @@ class _Summary:
             instead,
             self._missing,
         )
+
+    def _find_kernels(self) -> dict[Node, Reason]:
+        fallback = [node for node in self._nodes if not self._is_delegated(node)]
+        missing = find_missing_kernels(node.target for node in fallback) if fallback else {}
+        return {node: missing[node.target] for node in fallback if node.target in missing}
+
+    def _find_blockers(self) -> tuple[tuple[Blocker, ...], tuple[Step, ...]]:
+        search = Search(self._plan, self._figures)
+        blockers = search.rank()
+        return blockers, search.find_way(blockers)
 
     def _is_delegated(self, node: Node) -> bool:
         return isinstance(self._plan.placements[node], Delegated)
@@ -201,10 +217,7 @@ class _Summary:
                 op=op,
                 figures=self._add(node for node, _ in members),
                 reason=_describe(reason),
-                others=tuple(
-                    _describe(r)
-                    for r in dict.fromkeys(r for _, p in members for r in p.reasons[1:])
-                ),
+                others=tuple(map(_describe, self._list_others(members))),
                 modules=fold_modules(_find_module(node) for node, _ in members),
                 source=source,
             )
@@ -212,6 +225,10 @@ class _Summary:
         )
         numbers = {node: i for i, (_, members) in enumerate(ranked) for node, _ in members}
         return findings, numbers
+
+    def _list_others(self, members: Sequence[tuple[Node, Fallback]]) -> Iterable[Reason]:
+        further = [reason for _, placement in members for reason in placement.reasons[1:]]
+        return dict.fromkeys(further + [self._kernels[n] for n, _ in members if n in self._kernels])
 
     def _describe_segment(self, stretch: Stretch) -> Segment:
         return Segment(

@@ -1,0 +1,75 @@
+"""Which fallback ops the installed ExecuTorch runtime cannot run.
+
+`to_executorch` turns every op into its out variant, and the runtime looks that name up
+when it loads a method: a missing kernel is found then, and no sooner.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+
+import torch
+from executorch.exir.dialects.edge._ops import EdgeOpOverload
+from executorch.exir.operator.convert import is_inplace_variant, is_out_variant, to_out_variant
+from executorch.exir.passes.executorch_prim_ops_registry import _EXECUTORCH_SYM_OPS
+from torch._ops import OpOverload
+
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.call import Target
+from mlx_coverage.registry.reasons import Reason
+
+
+def find_missing_kernels(targets: Iterable[Target]) -> dict[Target, Reason]:
+    """The reason for each target that has no kernel.
+
+    Args:
+        targets: of fallback nodes. Functions on sizes, control flow and delegate calls
+            are instructions of the runtime and need none.
+
+    Raises:
+        ImportError: executorch was installed without its Python runtime.
+    """
+    calls = [t for t in dict.fromkeys(targets) if _needs_kernel(t)]
+    found: dict[Target, Reason] = {}
+    for target in calls:
+        name = _name_kernel(target)
+        if name is None:
+            text = f"{_name_op(target)} has no out variant, which to_executorch asks for"
+            found[target] = Reason(reasons.NO_KERNEL, text)
+        elif name not in _list_kernels():
+            text = f"{name} is not among the kernels of the installed ExecuTorch runtime"
+            found[target] = Reason(reasons.NO_KERNEL, text)
+    return found
+
+
+@cache
+def _list_kernels() -> frozenset[str]:
+    from executorch.runtime import Runtime
+
+    return frozenset(Runtime.get().operator_registry.operator_names)
+
+
+def _needs_kernel(target: Target) -> bool:
+    return isinstance(target, (OpOverload, EdgeOpOverload)) and target not in _EXECUTORCH_SYM_OPS
+
+
+def _name_kernel(target: Target) -> str | None:
+    op = getattr(target, "_op", target)
+    assert isinstance(op, OpOverload)
+    name, overload = op._schema.name, op._schema.overload_name
+    if op.is_view and op.namespace == "aten":
+        # Edge programs hold the copying form.
+        op = getattr(getattr(torch.ops.aten, f"{name.partition('::')[2]}_copy"), op._overloadname)
+    elif is_inplace_variant(name, overload) or is_out_variant(name, overload):
+        return _join(op)
+    try:
+        return _join(to_out_variant(op)[0])
+    except RuntimeError:
+        return None
+
+
+def _name_op(target: Target) -> str:
+    return _join(getattr(target, "_op", target))
+
+
+def _join(op: OpOverload) -> str:
+    return f"{op._schema.name}.{op._schema.overload_name}".removesuffix(".")
