@@ -166,6 +166,7 @@ class Finding:
         modules: where in the model.
         source: where in the user's files.
         fixes: what would mend it, the verified ones first.
+        allowed: why a comment in the source says that this is accepted; None where none does.
     """
 
     op: str
@@ -175,6 +176,7 @@ class Finding:
     modules: tuple[ModulePath, ...]
     source: Source
     fixes: tuple[Fix, ...] = ()
+    allowed: str | None = None
 
     @property
     def count(self) -> int:
@@ -521,12 +523,33 @@ class Stage:
         status: ok, failed or not reached.
         sentence: why it failed.
         source: the user's line that the failure points at.
+        slug: the reason, for a stage that failed.
     """
 
     name: StageName
     status: StageStatus
     sentence: str = ""
     source: Source = Source()
+    slug: str = ""
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """A comment in the source that accepts what falls back at its line.
+
+    Attributes:
+        file: as in `Source.file`.
+        line: number of the comment's line, from 1.
+        slugs: the reasons that it names.
+        why: what it says for itself.
+        problem: what is wrong with it, in one sentence; empty where it does its work.
+    """
+
+    file: str
+    line: int
+    slugs: tuple[str, ...]
+    why: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -552,6 +575,7 @@ class CoverageReport:
         statuses: how the registry stands to each op that occurs, sorted by name.
         files: source of the lines that nodes come from, sorted by name.
         missing: parts of the report that could not be made, one sentence each.
+        suppressions: comments in the source that accept a fallback.
         schema_version: of the JSON.
     """
 
@@ -563,6 +587,7 @@ class CoverageReport:
     statuses: tuple[OpStatus, ...] = ()
     files: tuple[SourceFile, ...] = ()
     missing: tuple[str, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
