@@ -100,7 +100,8 @@ def _list_stages(failure: CaptureError | None, last: StageName | None) -> tuple[
     stages = []
     for name in STAGES:
         if failure is not None and name == failure.stage:
-            stages.append(Stage(name, "failed", failure.sentence, failure.source))
+            kind = failure.kind.slug
+            stages.append(Stage(name, "failed", failure.sentence, failure.source, kind))
         elif last is not None and STAGES.index(name) <= STAGES.index(last):
             stages.append(Stage(name, "ok"))
         else:
