@@ -169,17 +169,11 @@ def _mix_cubic(rows, points, bound):
 def weigh_cubic(t):
     """Weights of the four elements around a place, `t` of the way from the second to the third.
 
-    Keys' kernel with a = -0.75, which torch takes.
+    Keys' kernel with a = -0.75, which torch takes, in factors that do not cancel.
     """
-    return [_far(1 + t), _near(t), _near(1 - t), _far(2 - t)]
-
-
-def _near(t):
-    return (1.25 * t - 2.25) * t * t + 1
-
-
-def _far(t):
-    return ((-0.75 * t + 3.75) * t - 6) * t + 3
+    s = 1 - t
+    return [-0.75 * t * s * s, s * (1 + t * (1 - 1.25 * t)), t * (1 + s * (1 - 1.25 * s)),
+            -0.75 * s * t * t]  # fmt: skip
 
 
 def _float(size):

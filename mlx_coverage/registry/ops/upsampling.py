@@ -1,19 +1,20 @@
-"""Upsampling of images: nearest, nearest-exact and bilinear, each axis by itself.
+"""Upsampling in one to three dimensions, each axis by itself.
 
-`pixel_shuffle`, `pixel_unshuffle`, `upsample_bilinear2d.default` (of which export makes
-arithmetic before anybody can ask for it) and other dimensions arrive decomposed.
+`pixel_shuffle`, `pixel_unshuffle`, `upsample_bilinear2d.default` and other `default` overloads
+that are missing here (export makes arithmetic of them before anybody can ask) arrive decomposed.
 """
 
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from inspect import Parameter, Signature
 
 import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.grid_sampling import weigh_cubic
 from mlx_coverage.registry.reasons import DYNAMIC_ARGUMENT
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Rank
+from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Range, Rank, Static
 from mlx_coverage.registry.samples import Choice, Sizes, draw, tensor
 from mlx_coverage.registry.shapes import along
 from mlx_coverage.registry.spec import Family
@@ -21,6 +22,8 @@ from mlx_coverage.registry.spec import Family
 aten = torch.ops.aten
 family = Family("upsampling")
 _BYTES = frozenset({torch.uint8})
+_FACTORS = ((2.0, 2.0, 2.0), (1.0, 3.0, 0.5), (1.5, 0.75, 2.0), (2.3, 1.1, 0.4), None)
+_COUNTS = (None, (4, 5, 3), (2, 7, 3), (3, 3, 8))
 
 
 def _resize(size, factor):
@@ -41,31 +44,91 @@ def _invert(factor):
     return fraction.denominator, fraction.numerator
 
 
-def _nearest(x, axis, count, factor, offset):
+def _nearest(x, axis, count, factor, align_corners, offset=0.0):
     size = x.shape[axis]
-    if offset == 0 and count in (size, 2 * size):  # torch then overlooks the factor
+    if offset == 0 and x.ndim == 4 and count in (size, 2 * size):  # torch overlooks the factor
         factor = None
     places = (mx.arange(0, count, 1, mx.float32) + offset) * _step(size, count, factor)
     index = mx.astype(mx.floor(places), mx.int32)
     return mx.take(x, mx.minimum(index, size - 1), axis)
 
 
+def _place(size, count, factor, align_corners):
+    """Where each output element lies in the input: integers above and below the bar."""
+    # Positions as fractions of integers, so that the weights are exact.
+    index = mx.arange(0, count, 1, mx.int64)
+    if align_corners:
+        return index * (size - 1), 1 if count == 1 else count - 1
+    step, unit = (size, count) if factor is None or factor <= 0 else _invert(factor)
+    return (index * 2 + 1) * step - unit, 2 * unit
+
+
 def _linear(x, axis, count, factor, align_corners):
     size = x.shape[axis]
     if count == size:
         return x + x * 0  # infinities become NaN, as in torch's sum of both neighbours
-    # Positions as fractions of integers, so that the weights are exact.
-    index = mx.arange(0, count, 1, mx.int64)
-    if align_corners:
-        above, below = index * (size - 1), 1 if count == 1 else count - 1
-    else:
-        step, unit = (size, count) if factor is None else _invert(factor)
-        above, below = mx.maximum((index * 2 + 1) * step - unit, 0), 2 * unit
+    above, below = _place(size, count, factor, align_corners)
+    above = mx.maximum(above, 0)
     low = mx.minimum(above // below, size - 1)
     high = mx.minimum(low + 1, size - 1)
     weight = mx.astype(above - low * below, mx.float32) / mx.array(below, mx.float32)
     weight = along(mx.minimum(weight, 1.0), axis, x.ndim)
     return mx.take(x, low, axis) * (1 - weight) + mx.take(x, high, axis) * weight
+
+
+def _cubic(x, axis, count, factor, align_corners):
+    size = x.shape[axis]
+    above, below = _place(size, count, factor, align_corners)
+    low = (above + below) // below - 1  # no division of a negative number
+    fraction = mx.astype(above - low * below, mx.float32) / mx.array(below, mx.float32)
+    total = 0
+    for step, weight in zip((-1, 0, 1, 2), weigh_cubic(fraction), strict=True):
+        place = mx.minimum(mx.maximum(low + step, 0), size - 1)
+        total = total + mx.take(x, place, axis) * along(weight, axis, x.ndim)
+    return total
+
+
+def _filtered(x, axis, count, factor, align_corners, kernel, reach):
+    """Antialiased: a kernel that spans `reach` output elements to each side."""
+    size = x.shape[axis]
+    if count == size:  # torch then overlooks the factor
+        return x
+    # Input elements per output element as `step / unit`, so that distances are exact.
+    if align_corners:
+        step, unit = (size - 1, count - 1) if count > 1 else (0, 1)
+    else:
+        step, unit = (size, count) if factor is None or factor <= 0 else _invert(factor)
+    stretched = max(step, unit)
+    centre = mx.expand_dims((mx.arange(0, count, 1, mx.int64) * 2 + 1) * step, 1)
+    first = mx.maximum(centre - 2 * reach * stretched + unit, 0) // (2 * unit)
+    last = mx.minimum((centre + 2 * reach * stretched + unit) // (2 * unit), size)
+    places = first + mx.arange(0, -(-2 * reach * stretched // unit) + 1, 1, mx.int64)
+    distance = mx.abs((places * 2 + 1) * unit - centre)
+
+    def short_of(whole):
+        """How far the distance is from a whole number."""
+        ahead = mx.astype(whole * 2 * stretched - distance, mx.float32)
+        return ahead / mx.array(2.0 * stretched, mx.float32)
+
+    weight = mx.where(places < last, kernel(short_of), 0.0)
+    weight = weight / mx.sum(weight, 1, keepdims=True)
+    values = mx.take(x, mx.minimum(places, size - 1), axis)
+    shape = [1] * values.ndim
+    shape[axis : axis + 2] = weight.shape
+    inside = mx.reshape(places < last, shape)
+    return mx.sum(mx.where(inside, values * mx.reshape(weight, shape), 0.0), axis + 1)
+
+
+def _tent(short_of):
+    return mx.maximum(short_of(1), 0.0)
+
+
+def _keys(short_of):
+    """Keys' cubic kernel with a = -0.5, in factors that do not cancel."""
+    one, two = short_of(1), short_of(2)
+    distance = -short_of(0)
+    near = one * (1 + distance * (1 - 1.5 * distance))
+    return mx.where(one > 0, near, mx.where(two > 0, 0.5 * one * two * two, 0.0))
 
 
 def _is_sized(call):
@@ -74,64 +137,69 @@ def _is_sized(call):
     return (
         not factors
         or all(float(factor).is_integer() for factor in factors)
-        or all(isinstance(size, int) for size in call.tensors("input")[0].shape[-2:])
+        or all(isinstance(size, int) for size in call.tensors("input")[0].shape[2:])
     )
 
 
 _SIZED = Predicate(_is_sized, DYNAMIC_ARGUMENT, "whole scale factors where sizes are dynamic")
-_SIZES = {"N": (1, 2), "H": (2, 6), "W": (2, 6)}
-_FACTORS = Choice(((2.0, 2.0), (1.0, 3.0), (1.5, 0.75), (2.3, 1.1)))
-_VEC: dict[str, Any] = {
-    "input": tensor("N", "C", "H", "W"),
-    "output_size": Choice((None,)),
-    "scale_factors": _FACTORS,
-}
-_DEFAULT: dict[str, Any] = {
-    "self": tensor("N", "C", "H", "W"),
-    "output_size": Sizes(2, low=1, high=9),
-}
 
 
-def _upsample(x, output_size, factors, function):
-    for axis, factor in zip((3, 2), reversed(factors or (None, None)), strict=True):
-        count = output_size[axis - 2] if output_size else _resize(x.shape[axis], factor)
-        x = function(x, axis, count, factor)
-    return x
+def _declare(target, dims, function, dtypes, static=False):
+    names = [argument.name for argument in target._schema.arguments]
+    image, spatial = names[0], len(dims)
+
+    def upsample(**arguments):
+        x, sizes = arguments[image], arguments["output_size"]
+        factors = arguments.get("scale_factors")
+        factors = factors or [v for name, v in arguments.items() if name.startswith("scales")]
+        factors = factors or [None] * spatial
+        # Nearest neighbours are copies; what is mixed is mixed in float32.
+        x = x if x.dtype == mx.uint8 else mx.astype(x, mx.float32)
+        for axis in reversed(range(spatial)):
+            size = x.shape[axis + 2]
+            count = sizes[axis] if sizes else _resize(size, factors[axis])
+            x = function(x, axis + 2, count, factors[axis], arguments.get("align_corners"))
+        return x
+
+    upsample.__signature__ = Signature([Parameter(n, Parameter.KEYWORD_ONLY) for n in names])
+    rules = [Dtype(image, dtypes), NonEmpty(image), Rank(image, spatial + 2, spatial + 2)]
+    samples = {image: tensor("N", "C", *dims)}
+    if target._overloadname == "vec":
+        samples["output_size"] = Choice(tuple(c and c[:spatial] for c in _COUNTS))
+        samples["scale_factors"] = Choice(tuple(f and f[:spatial] for f in _FACTORS))
+    else:
+        samples["output_size"] = Sizes(spatial, low=1, high=9)
+        scales = [name for name in names if name.startswith("scales")]
+        samples |= dict.fromkeys(scales, Choice((None, 0.5, 1.0, 1.7, 2.0, 3.0)))
+    if "align_corners" in names:
+        samples["align_corners"] = Choice((False, True))
+    if static:
+        # torch's vertical pass repeats one row where the result is one element wide
+        # (docs/findings).
+        rules += [Static(image), Static("output_size"), Range("output_size", low=2)]
+    elif target._overloadname == "vec":
+        rules.append(_SIZED)
+    sizes = {"N": (1, 2), **dict.fromkeys(dims, (5, 9) if static else (2, 6))}
+    family.add(target, upsample, samples=draw(sizes, **samples), rules=rules, whole=True, **options)
 
 
-def _declare_nearest(packet, offset):
-    nearest = partial(_nearest, offset=offset)
-
-    def upsample_vec(input, output_size, scale_factors):
-        return _upsample(input, output_size, scale_factors, nearest)
-
-    def upsample(self, output_size, scales_h=None, scales_w=None):
-        return _upsample(self, output_size, (scales_h, scales_w), nearest)
-
-    for implementation, target, name, arguments, sized in (
-        (upsample_vec, packet.vec, "input", _VEC, [_SIZED]),
-        (upsample, packet.default, "self", _DEFAULT, []),
-    ):
-        family.add(
-            target,
-            implementation,
-            samples=draw(sizes=_SIZES, **arguments),
-            rules=[Dtype(name, FLOAT | _BYTES), NonEmpty(name), Rank(name, 4, 4), *sized],
-            whole=True,
-        )
-
-
-_declare_nearest(aten.upsample_nearest2d, 0.0)
-_declare_nearest(aten._upsample_nearest_exact2d, 0.5)
-
-
-@family.op(
-    aten.upsample_bilinear2d.vec,
-    samples=draw(sizes=_SIZES, **_VEC, align_corners=Choice((False, True))),
-    rules=[Dtype("input", FLOAT), NonEmpty("input"), Rank("input", 4, 4), _SIZED],
-    whole=True,
+for dims, nearest, exact, linear in (
+    (("W",), "upsample_nearest1d", "_upsample_nearest_exact1d", "upsample_linear1d"),
+    (("H", "W"), "upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d"),
+    (("D", "H", "W"), "upsample_nearest3d", "_upsample_nearest_exact3d", "upsample_trilinear3d"),
+):
+    for overload in ("vec", "default"):
+        for name, offset in ((nearest, 0.0), (exact, 0.5)):
+            target = getattr(getattr(aten, name), overload)
+            _declare(target, dims, partial(_nearest, offset=offset), FLOAT | _BYTES)
+    _declare(getattr(aten, linear).vec, dims, _linear, FLOAT)
+_declare(aten.upsample_linear1d.default, ("W",), _linear, FLOAT)
+_declare(aten.upsample_bicubic2d.vec, ("H", "W"), _cubic, FLOAT)
+_antialias = partial(_declare, dims=("H", "W"), dtypes=frozenset({torch.float32}), static=True)
+_antialias(aten._upsample_bilinear2d_aa.vec, function=partial(_filtered, kernel=_tent, reach=1))
+_antialias(aten._upsample_bicubic2d_aa.vec, function=partial(_filtered, kernel=_keys, reach=2))
+family.gap(
+    "the kernel's weights are sines near their zeros, where float32 misses the numeric criterion",
+    aten._upsample_lanczos2d_aa.default,
+    aten._upsample_lanczos2d_aa.vec,
 )
-def upsample_bilinear2d_vec(input, output_size, align_corners, scale_factors):
-    """upsample_bilinear2d(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor"""  # noqa: E501
-    linear = partial(_linear, align_corners=align_corners)
-    return _upsample(input, output_size, scale_factors, linear)
