@@ -180,7 +180,7 @@ def _declare(target, dims, function, dtypes, static=False):
     elif target._overloadname == "vec":
         rules.append(_SIZED)
     sizes = {"N": (1, 2), **dict.fromkeys(dims, (5, 9) if static else (2, 6))}
-    family.add(target, upsample, samples=draw(sizes, **samples), rules=rules, whole=True, **options)
+    family.add(target, upsample, samples=draw(sizes, **samples), rules=rules, whole=True)
 
 
 for dims, nearest, exact, linear in (
