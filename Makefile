@@ -6,7 +6,7 @@ REPORT := build/llama.html
 # Two workers: more would compete with torch's and MLX's own threads.
 WORKERS ?= 2
 
-.PHONY: demo test lint documents check-documents bench conformance-nightly venv runtime clean
+.PHONY: demo test lint documents families check-documents bench conformance-nightly venv runtime clean
 
 demo: runtime
 	@mkdir -p $(dir $(REPORT))
@@ -23,6 +23,11 @@ lint: venv
 
 documents: venv
 	$(BIN)/python tools/write_documents.py
+
+# Resumable; minutes. Lowers, runs and compares every preset of the zoo.
+families: runtime
+	$(BIN)/pip install -q -c constraints.txt -e '.[zoo]'
+	$(BIN)/python tools/write_families.py
 
 check-documents: venv
 	$(BIN)/python tools/write_documents.py --check

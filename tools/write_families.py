@@ -8,6 +8,7 @@ package, the tool and the versions stay the same.
 import argparse
 import hashlib
 import json
+import subprocess
 import sys
 from collections import Counter
 from importlib.metadata import version
@@ -16,7 +17,6 @@ from typing import Any
 
 from mlx_coverage import zoo
 from mlx_coverage.analyze.model import format_share
-from mlx_coverage.analyze.workers import run_isolated
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan
 from mlx_coverage.registry.call import canonicalize, name_target
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "families"
 PAGE = ROOT / "reports" / "families.md"
 PACKAGES = ("torch", "executorch", "mlx", "transformers", "diffusers")
-TIMEOUT = 600
+TIMEOUT = 1800  # seconds for one family; the slowest take a minute or two
 
 HEADER = """\
 # Families
@@ -100,6 +100,19 @@ def compare(method: str, planned: Any, methods: Any, programs: Any) -> dict[str,
         return {"failure": f"does not run: {runtime.last_error() or condense(error)}"}
 
 
+def measure_apart(name: str) -> list[dict[str, Any]]:
+    """`measure` in a process of its own: a crash or a hang is a row like any other."""
+    command = [sys.executable, __file__, "--measure", name]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        return [{"method": "all", "failure": f"no result within {TIMEOUT} s"}]
+    if done.returncode:
+        return [{"method": "all", "failure": f"the process ended with {done.returncode}"}]
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
 def compute_key() -> str:
     """Changes with the package, this tool and the versions that results depend on."""
     digest = hashlib.sha256()
@@ -173,9 +186,10 @@ def list_sources() -> list[str]:
         "| preset | sources |",
         "|---|---|",
     ]
-    for preset in zoo.PRESETS.values():
-        lines.append(f"| `{preset.name}` | {'; '.join(p.source for p in preset.published)} |")
-    return lines
+    return lines + [
+        f"| `{preset.name}` | {'; '.join(p.source for p in preset.published)} |"
+        for preset in zoo.PRESETS.values()
+    ]
 
 
 def main() -> int:
@@ -183,13 +197,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="presets; default: all")
     parser.add_argument("--stale", action="store_true", help="use results of older sources too")
+    parser.add_argument("--measure", metavar="NAME", help="print the rows of one preset as JSON")
     args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure)))
+        return 0
     names = args.names or list(zoo.PRESETS)
     key = compute_key()
     todo = [n for n in names if read_cache(n, None if args.stale else key) is None]
     CACHE.mkdir(parents=True, exist_ok=True)
-    for name, outcome in run_isolated(measure, todo, TIMEOUT):
-        rows = outcome.result or [{"method": "all", "failure": outcome.failure}]
+    for name in todo:
+        rows = measure_apart(name)
         text = json.dumps({"key": key, "rows": rows}, indent=1)
         (CACHE / f"{name}.json").write_text(text, encoding="utf-8")
         for row in rows:

@@ -84,7 +84,8 @@ class Scale:
         """What `make` gives, in evaluation mode."""
         if not self.small:
             with torch.device("meta"):
-                return make().eval()
+                # Some models call `torch.Tensor(size)`, which knows no default device.
+                return make().eval().to("meta")
         with torch.random.fork_rng():
             torch.manual_seed(0)
             module = make().eval()

@@ -81,7 +81,8 @@ def build_sam(scale: Scale, numbers: dict[str, Any]) -> Methods:
     )
     embedding = scale.floats(1, vision.output_channels, grid, grid)
     points = scale.floats(1, 1, 2, 2) * 10 + side / 2
-    labels = scale.tokens(1, 1, 2, below=2)
+    # The model pads labels with floats, and ExecuTorch refuses to concatenate two dtypes.
+    labels = scale.tokens(1, 1, 2, below=2).float()
     return {
         "encode": (encode, (scale.floats(1, 3, side, side),), {}, None),
         "decode": (decode, (embedding, points, labels), {}, None),
