@@ -1,20 +1,20 @@
 """`mlx-coverage check`: what of a model runs on MLX, what does not, and why."""
 
 import argparse
-import sys
 import traceback
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.cli import console, exits
+from mlx_coverage.cli.gates import add_gates, hold_changes, hold_share, read_report
+from mlx_coverage.cli.outputs import add_outputs, choose_outputs
+from mlx_coverage.cli.settings import apply_settings
 
 if TYPE_CHECKING:
     from mlx_coverage.analyze.failures import CaptureError
     from mlx_coverage.analyze.model import CoverageReport
-
-STDOUT = "-"
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -27,11 +27,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         "where in your source, and what would help. No weights are needed.",
     )
     add_model(parser)
-    parser.add_argument("--html", metavar="FILE", help="write the report as one HTML file")
-    parser.add_argument("--json", metavar="FILE", help="write the report as JSON (- for stdout)")
-    parser.add_argument(
-        "--fail-under", metavar="PCT", type=_percentage, help="exit with 1 below this share"
-    )
+    add_outputs(parser)
+    add_gates(parser)
     parser.add_argument(
         "--verify", action="store_true",
         help="lower the model in full as well, and compare what is inside the delegates",
@@ -48,65 +45,73 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "nn.Module with example_inputs beside it, an ExportedProgram, a function that returns "
         "(module, args, kwargs, dynamic_shapes), or a dict of methods",
     )
+    add_partitioner(parser)
+
+
+def add_partitioner(parser: argparse.ArgumentParser) -> None:
+    """The arguments that steer the partitioner."""
     parser.add_argument(
         "--exclude", metavar="OP", action="append", default=[],
         help="keep an op, such as aten.add.Tensor, off the delegate (repeatable)",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-settings", action="store_true", help="do not read [tool.mlx-coverage]"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the model; the exit code says how it went."""
-    from mlx_coverage.report import check_writable, render_html, render_json, write_file
+    """Check the model; the exit code says how it went, whatever the format."""
+    explicit = args.fail_on
+    apply_settings(args)
+    if explicit and not args.baseline:
+        from mlx_coverage.analyze.failures import InputError
 
-    renderers: dict[str, Callable[[CoverageReport], str]] = {
-        "html": render_html,
-        "json": render_json,
-    }
-    wanted = {form: getattr(args, form) for form in renderers if getattr(args, form)}
-    for path in wanted.values():
-        if path != STDOUT:
-            check_writable(Path(path))
-    report, code = _check(args)
-    if STDOUT not in wanted.values():
-        from mlx_coverage.report import render_text
-
-        sys.stdout.write(render_text(report, **console.describe_terminal(sys.stdout)))
-    for form, path in wanted.items():
-        if path == STDOUT:
-            sys.stdout.write(renderers[form](report))
-            continue
-        write_file(Path(path), renderers[form](report))
-        console.say(f"wrote {path}")
-    return code or _hold_gate(report, args.fail_under)
+        raise InputError("--fail-on compares with a baseline; add --baseline FILE")
+    outputs = choose_outputs(args)
+    baseline = read_report(Path(args.baseline)) if args.baseline else None
+    report, code = check_model(args.model, args)
+    difference = compare_reports(baseline, report) if baseline is not None else None
+    outputs.write(report, difference)
+    # Every gate has its say, also when an earlier one failed.
+    gates = (hold_share(report, args.fail_under), hold_changes(difference, args.fail_on))
+    return code or max(gates)
 
 
-def _check(args: argparse.Namespace) -> tuple["CoverageReport", int]:
+def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport", int]:
+    """The report of a model, and the exit code that a failed stage asks for.
+
+    Args:
+        model: as named on the command line.
+        args: the partitioner's options, `verify` and `traceback`.
+    """
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage.analyze.failures import CaptureError
         from mlx_coverage.analyze.summarize import summarize_failure
     try:
         with console.quiet():
-            report, refused = _capture(args)
+            report, refused = _capture(model, args)
     except CaptureError as failure:
         if args.traceback:
             traceback.print_exception(failure)
         console.say(failure.describe())
-        return summarize_failure(args.model, failure), exits.MODEL_FAILED
+        return summarize_failure(model, failure), exits.MODEL_FAILED
     if refused is not None:
         console.say(refused.describe())
         return report, exits.MODEL_FAILED
     return report, exits.PASSED
 
 
-def _capture(args: argparse.Namespace) -> tuple["CoverageReport", "CaptureError | None"]:
+def _capture(
+    model: str, args: argparse.Namespace
+) -> tuple["CoverageReport", "CaptureError | None"]:
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import attest_methods, verify
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.lowering.partitioner import MLXPartitioner
 
     make = partial(MLXPartitioner, exclude_ops=args.exclude)
-    with load.open_model(args.model) as methods:
-        with console.progress(f"exporting {args.model}"):
+    with load.open_model(model) as methods:
+        with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)
         with console.progress("lowering to ExecuTorch's edge dialect, and planning"):
             planned = capture.plan_methods(programs, partial(make, _plan_only=True))
@@ -115,29 +120,4 @@ def _capture(args: argparse.Namespace) -> tuple["CoverageReport", "CaptureError 
             with console.progress("lowering in full"):
                 verify(programs, planned, make)
     verified = args.verify and planned.refused is None
-    return summarize(args.model, planned, verified), planned.refused
-
-
-def _hold_gate(report: "CoverageReport", threshold: float | None) -> int:
-    if threshold is None:
-        return exits.PASSED
-    from mlx_coverage.analyze.model import format_share
-
-    if report.nodes and report.delegated * 100 >= threshold * report.nodes:
-        return exits.PASSED
-    share = format_share(report.delegated, report.nodes)
-    console.say(
-        f"{share} ({report.delegated} of {report.nodes} nodes) is on MLX; "
-        f"--fail-under asks for {threshold:g} %"
-    )
-    return exits.GATE_FAILED
-
-
-def _percentage(text: str) -> float:
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage; accepted: 0 to 100")
-    return value
+    return summarize(model, planned, verified), planned.refused

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_coverage.cli import check, console, exits
+from mlx_coverage.cli.settings import apply_settings
 
 if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the program, unless it does not lower or (with --verify) computes something else."""
     from mlx_coverage.report.files import check_writable, stage_file
 
+    apply_settings(args)
     path = Path(args.output)
     check_writable(path)
     with console.quiet():

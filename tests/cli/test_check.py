@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_coverage.analyze.model import from_json
+from mlx_coverage.analyze.model import SCHEMA_VERSION, from_json
 from mlx_coverage.cli import main
 from tests.cli import models
 
@@ -50,7 +50,7 @@ def test_json_to_stdout_is_deterministic(capsys: pytest.CaptureFixture[str]) -> 
         assert main(["check", "mixed.py", "--json", "-"]) == 0
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
-    assert json.loads(texts[0])["schema_version"] == 1
+    assert json.loads(texts[0])["schema_version"] == SCHEMA_VERSION
 
 
 @pytest.mark.parametrize(("percentage", "code"), [("25", 0), ("25.1", 1), ("100%", 1), ("0", 0)])

@@ -115,7 +115,7 @@ def make_failure(text: str = "plain") -> CoverageReport:
     source = Source(f"{text}.py", 3, f"if x.sum(): {text}", "exact")
     stages = (
         Stage("import", "ok"),
-        Stage("export", "failed", f"Could not guard on {text}", source),
+        Stage("export", "failed", f"Could not guard on {text}", source, "export/export"),
         Stage("edge", "not reached"),
         Stage("plan", "not reached"),
     )

@@ -1,0 +1,43 @@
+"""The findings as comma-separated values, one row each, for a spreadsheet or pandas."""
+
+import csv
+import io
+
+from mlx_coverage.analyze.model import CoverageReport
+
+COLUMNS = (
+    "model", "method", "op", "nodes", "flops", "bytes", "reason", "sentence", "others", "modules",
+    "file", "line", "code", "provenance", "via", "remedy", "allowed",
+)  # fmt: skip
+
+
+def render_csv(report: CoverageReport) -> str:
+    """A header, then the findings in the order of the report; lists are joined by spaces."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for method in report.methods:
+        for finding in method.findings:
+            source, reason = finding.source, finding.reason
+            writer.writerow(
+                {
+                    "model": report.model,
+                    "method": method.name,
+                    "op": finding.op,
+                    "nodes": finding.count,
+                    "flops": finding.figures.flops,
+                    "bytes": finding.figures.bytes,
+                    "reason": reason.slug,
+                    "sentence": reason.sentence,
+                    "others": " ".join(other.slug for other in finding.others),
+                    "modules": " ".join(module.path for module in finding.modules),
+                    "file": source.file,
+                    "line": source.line,
+                    "code": source.code,
+                    "provenance": source.provenance,
+                    "via": source.via,
+                    "remedy": reason.remedy,
+                    "allowed": finding.allowed,
+                }
+            )
+    return text.getvalue()

@@ -1,0 +1,56 @@
+"""The report as workflow commands of GitHub Actions, which become annotations of the diff."""
+
+from collections.abc import Iterator
+
+from mlx_coverage.analyze.model import CoverageReport, Source
+from mlx_coverage.report.text import sanitize
+from mlx_coverage.report.verdict import describe_verdict, group_by_line
+
+
+def render_github(report: CoverageReport) -> str:
+    """A warning per source line and reason, an error for a failed stage, and the verdict.
+
+    GitHub shows the first ten warnings of a step, so those with the most nodes come first.
+    """
+    return "\n".join(_list_commands(report)) + "\n"
+
+
+def _list_commands(report: CoverageReport) -> Iterator[str]:
+    packages = frozenset(file.file for file in report.files if not file.own)
+    failure = report.failure
+    if failure is not None:
+        place = _locate(failure.source, packages)
+        title = f"mlx-coverage: {failure.name} failed"
+        yield _write("error", failure.sentence, title=title, **place)
+    for line in group_by_line(f for method in report.methods for f in method.findings):
+        if all(finding.allowed is not None for finding in line.findings):
+            continue
+        place = _locate(line.source, packages)
+        where = "" if place or not line.source.file else f" ({line.source.place})"
+        remedy = line.findings[0].reason.remedy
+        text = f"{line.describe()}{where}\n{remedy}"
+        yield _write("warning", text, title=f"mlx-coverage: {line.slug}", **place)
+    for method in report.methods:
+        title = f"mlx-coverage: {report.model} {method.name}"
+        yield _write("notice", describe_verdict(method), title=title)
+
+
+def _locate(source: Source, packages: frozenset[str]) -> dict[str, str]:
+    # An annotation needs a file of the repository.
+    if source.file is None or source.file in packages:
+        return {}
+    return {"file": source.file, "line": str(source.line)}
+
+
+def _write(command: str, message: str, **properties: str) -> str:
+    described = ",".join(f"{name}={_escape(v, ',:')}" for name, v in properties.items())
+    return f"::{command} {described}::{_escape(message)}"
+
+
+def _escape(text: str, further: str = "") -> str:
+    """Percent-encode what ends a command or a property, as the runner decodes it."""
+    lines = [sanitize(line) for line in text.split("\n")]
+    escaped = "\n".join(lines).replace("%", "%25")
+    for character in "\n" + further:
+        escaped = escaped.replace(character, f"%{ord(character):02X}")
+    return escaped

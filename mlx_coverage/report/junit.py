@@ -1,0 +1,84 @@
+"""The report as JUnit XML: a suite per method, a case per op or line that falls back."""
+
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport, Stage
+from mlx_coverage.report.text import sanitize
+from mlx_coverage.report.verdict import describe_verdict
+
+
+def render_junit(report: CoverageReport) -> str:
+    """The XML: what falls back fails, unless a comment in the source allows it.
+
+    Times are left out: equal reports give equal bytes.
+    """
+    root = Element("testsuites", name="mlx-coverage")
+    root.append(_make_stages(report))
+    root.extend(_make_method(report, method) for method in report.methods)
+    for outcome in ("tests", "failures", "errors", "skipped"):
+        root.set(outcome, str(sum(int(suite.get(outcome, "0")) for suite in root)))
+    indent(root)
+    return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _make_stages(report: CoverageReport) -> Element:
+    cases = []
+    for stage in report.stages:
+        case = Element("testcase", classname=sanitize(report.model), name=f"stage {stage.name}")
+        _judge_stage(case, stage)
+        cases.append(case)
+    return _make_suite(sanitize(report.model), cases)
+
+
+def _judge_stage(case: Element, stage: Stage) -> None:
+    if stage.status == "failed":
+        error = SubElement(case, "error", type=stage.slug, message=sanitize(stage.sentence))
+        error.text = sanitize(f"{stage.source.place} {stage.source.code}".strip())
+    elif stage.status == "not reached":
+        SubElement(case, "skipped", message="an earlier stage failed")
+
+
+def _make_method(report: CoverageReport, method: MethodReport) -> Element:
+    name = sanitize(f"{report.model} {method.name}")
+    cases = [
+        Element("testcase", classname=name, name=sanitize(count.op))
+        for count in method.ops
+        if count.delegated == count.nodes
+    ]
+    cases += [_make_case(name, finding) for finding in method.findings]
+    suite = _make_suite(name, cases)
+    suite.insert(0, properties := Element("properties"))
+    SubElement(properties, "property", name="verdict", value=describe_verdict(method))
+    return suite
+
+
+def _make_case(name: str, finding: Finding) -> Element:
+    place = finding.source.place or "an unknown line"
+    title = sanitize(f"{finding.op} at {place}: {finding.reason.slug}")
+    case = Element("testcase", classname=name, name=title)
+    if finding.source.file is not None:
+        case.set("file", sanitize(finding.source.file))
+        case.set("line", str(finding.source.line))
+    if finding.allowed is not None:
+        SubElement(case, "skipped", message=sanitize(f"allowed: {finding.allowed}"))
+        return case
+    failure = SubElement(
+        case, "failure", type=finding.reason.slug, message=sanitize(finding.reason.sentence)
+    )
+    modules = ", ".join(module.path for module in finding.modules if module.path)
+    facts = (finding.source.code, modules and f"in {modules}", finding.reason.remedy)
+    failure.text = "\n".join(sanitize(fact) for fact in facts if fact)
+    return case
+
+
+def _make_suite(name: str, cases: list[Element]) -> Element:
+    outcomes = [child.tag for case in cases for child in case]
+    counts = {
+        "failures": outcomes.count("failure"),
+        "errors": outcomes.count("error"),
+        "skipped": outcomes.count("skipped"),
+    }
+    counted = {outcome: str(count) for outcome, count in counts.items()}
+    suite = Element("testsuite", name=name, tests=str(len(cases)), **counted)
+    suite.extend(cases)
+    return suite

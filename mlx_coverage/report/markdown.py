@@ -1,0 +1,75 @@
+"""The report as Markdown, for a job summary or a comment on a pull request."""
+
+import html
+import re
+from collections.abc import Iterator
+
+from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport
+from mlx_coverage.report.text import sanitize
+from mlx_coverage.report.verdict import describe_verdict
+
+# ASCII punctuation may be escaped in Markdown, and only some of it means something.
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~@:])")
+
+
+def render_markdown(report: CoverageReport) -> str:
+    """A heading, the verdict, and a table of what falls back."""
+    return "\n".join(_list_lines(report)) + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    """Model strings are untrusted: no markup, HTML, mention or address in them takes effect."""
+    return _MARKUP.sub(r"\\\1", html.escape(sanitize(text), quote=False))
+
+
+def quote_code(text: str) -> str:
+    """Text as code that fits into a cell: HTML's own element, whose text can be escaped."""
+    if not text:
+        return ""
+    return f"<code>{escape_markdown(text)}</code>"
+
+
+def _list_lines(report: CoverageReport) -> Iterator[str]:
+    yield f"## mlx-coverage: {quote_code(report.model)}"
+    failure = report.failure
+    if failure is not None:
+        place = f" ({quote_code(failure.source.place)})" if failure.source.file else ""
+        yield ""
+        yield f"**{failure.name} failed**{place}: {escape_markdown(failure.sentence)}"
+    for method in report.methods:
+        yield ""
+        yield from _show_method(method, named=len(report.methods) > 1)
+    if len(report.methods) > 1:
+        yield ""
+        yield f"All methods: **{describe_verdict(report)}**"
+    versions = report.versions
+    yield ""
+    yield (
+        f"mlx-coverage {versions.mlx_coverage}, torch {versions.torch}, "
+        f"executorch {versions.executorch}"
+        + ("; the full lowering delegates exactly these nodes" if report.verified else "")
+    )
+
+
+def _show_method(method: MethodReport, named: bool) -> Iterator[str]:
+    name = f"{quote_code(method.name)}: " if named else ""
+    yield f"{name}**{describe_verdict(method)}**"
+    if method.findings:
+        yield ""
+        yield "| nodes | op | reason | source | what usually helps |"
+        yield "|---:|---|---|---|---|"
+    for finding in method.findings:
+        yield "| " + " | ".join(_list_cells(finding)) + " |"
+
+
+def _list_cells(finding: Finding) -> Iterator[str]:
+    yield str(finding.count)
+    yield quote_code(finding.op)
+    yield f"{quote_code(finding.reason.slug)}<br>{escape_markdown(finding.reason.sentence)}"
+    place = quote_code(finding.source.place) or "unknown"
+    code = f"<br>{quote_code(finding.source.code)}" if finding.source.code else ""
+    yield place + code
+    if finding.allowed is None:
+        yield escape_markdown(finding.reason.remedy)
+    else:
+        yield f"allowed: {escape_markdown(finding.allowed)}"

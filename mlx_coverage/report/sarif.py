@@ -1,0 +1,176 @@
+"""The report as SARIF 2.1.0 (OASIS Standard), for code scanning.
+
+Section numbers are those of the standard.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+from mlx_coverage.analyze.model import CoverageReport, Source, Stage
+from mlx_coverage.report.text import sanitize
+from mlx_coverage.report.verdict import LineFinding, describe_verdict, group_by_line
+
+_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+# Bases of relative paths (3.14.14); no URI, so that no path of this machine is disclosed.
+_BASES = {
+    "SRCROOT": "The folder in which mlx-coverage ran.",
+    "SITEPACKAGES": "The folder of installed Python packages.",
+}
+
+
+def render_sarif(report: CoverageReport) -> str:
+    """One run, one result per source line and reason, fingerprints that outlive moved lines."""
+    lines = group_by_line(f for method in report.methods for f in method.findings)
+    packages = frozenset(file.file for file in report.files if not file.own)
+    rules = _list_rules(lines, report.failure)
+    indices = {rule["id"]: index for index, rule in enumerate(rules)}
+    results = [
+        *_list_failures(report.failure, indices, packages),
+        *_list_results(lines, indices, packages),
+    ]
+    run = {
+        "tool": {"driver": _describe_driver(report, rules)},
+        "automationDetails": {"id": f"mlx-coverage/{sanitize(report.model)}/"},
+        "invocations": [{"executionSuccessful": report.failure is None}],
+        "originalUriBaseIds": {
+            base: {"description": {"text": text}} for base, text in _BASES.items()
+        },
+        "columnKind": "unicodeCodePoints",
+        "results": results,
+        "properties": {"verdict": describe_verdict(report)},
+    }
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+
+
+def _describe_driver(report: CoverageReport, rules: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": "mlx-coverage",
+        "version": report.versions.mlx_coverage,
+        "properties": {
+            "torch": report.versions.torch,
+            "executorch": report.versions.executorch,
+        },
+        "rules": list(rules),
+    }
+
+
+def _list_rules(lines: Sequence[LineFinding], failure: Stage | None) -> list[dict[str, Any]]:
+    kinds = {line.slug: line.findings[0].reason for line in lines}
+    rules = {slug: _make_rule(slug, kind.title, kind.remedy) for slug, kind in kinds.items()}
+    if failure is not None:
+        slug = failure.slug
+        rules[slug] = _make_rule(slug, f"The model did not pass the stage {failure.name}.", "")
+    return [rules[slug] for slug in sorted(rules)]
+
+
+def _make_rule(slug: str, title: str, remedy: str) -> dict[str, Any]:
+    text = f"{remedy} More: mlx-coverage explain {slug}".strip()
+    rule: dict[str, Any] = {
+        "id": slug,
+        "name": "".join(word.capitalize() for word in slug.replace("/", "-").split("-")),
+        "shortDescription": {"text": title},
+        "help": {"text": text},
+        "defaultConfiguration": {"level": "warning"},
+    }
+    documentation = find_documentation(slug)
+    return rule | ({"helpUri": documentation} if documentation else {})
+
+
+def find_documentation(slug: str) -> str | None:
+    """Address of a reason's page, below the documentation that the package declares.
+
+    Only an installation knows where its documentation lies (`Project-URL` of its
+    metadata), so no address is made up here.
+    """
+    try:
+        urls = metadata("mlx-coverage").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return None
+    known = dict(url.split(", ", 1) for url in urls if ", " in url)
+    base = known.get("Documentation")
+    return f"{base.rstrip('/')}/reasons/{slug.replace('/', '-')}.md" if base else None
+
+
+def _list_failures(
+    failure: Stage | None, indices: Mapping[str, int], packages: frozenset[str]
+) -> Iterator[dict[str, Any]]:
+    if failure is not None:
+        slug = failure.slug
+        yield {
+            "ruleId": slug,
+            "ruleIndex": indices[slug],
+            "level": "error",
+            "message": {"text": sanitize(f"{failure.name} failed: {failure.sentence}")},
+            **_locate(failure.source, packages),
+            "partialFingerprints": _fingerprint(slug, failure.source, "", 0),
+        }
+
+
+def _list_results(
+    lines: Sequence[LineFinding], indices: Mapping[str, int], packages: frozenset[str]
+) -> Iterator[dict[str, Any]]:
+    repeated: Counter[tuple[str, str | None, str]] = Counter()
+    for line in sorted(lines, key=lambda line: (line.source.file or "", line.source.line or 0)):
+        # Equal lines of one file are told apart by their order.
+        key = (line.slug, line.source.file, line.source.code)
+        repeated[key] += 1
+        op = "" if line.source.file else line.findings[0].op
+        modules = dict.fromkeys(m.path for f in line.findings for m in f.modules if m.path)
+        logical = [{"fullyQualifiedName": sanitize(m), "kind": "module"} for m in modules]
+        location = _locate(line.source, packages, logical)
+        allowed = _list_suppressions(line)
+        yield {
+            "ruleId": line.slug,
+            "ruleIndex": indices[line.slug],
+            "level": "warning",
+            "message": {"text": sanitize(line.describe())},
+            **location,
+            "occurrenceCount": max(line.nodes, 1),
+            "partialFingerprints": _fingerprint(line.slug, line.source, op, repeated[key]),
+            **({"suppressions": allowed} if allowed else {}),
+        }
+
+
+def _list_suppressions(line: LineFinding) -> list[dict[str, str]]:
+    allowed = dict.fromkeys(f.allowed for f in line.findings)
+    if None in allowed:
+        return []
+    return [{"kind": "inSource", "justification": sanitize(str(why))} for why in allowed]
+
+
+def _locate(
+    source: Source, packages: frozenset[str], logical: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    location: dict[str, Any] = {}
+    if source.file is not None:
+        location["physicalLocation"] = {
+            "artifactLocation": _locate_file(source.file, source.file in packages),
+            "region": {"startLine": source.line, "snippet": {"text": sanitize(source.code)}},
+        }
+    if logical:
+        location["logicalLocations"] = list(logical)
+    return {"locations": [location]} if location else {}
+
+
+def _locate_file(file: str, package: bool) -> dict[str, str]:
+    path = PurePath(file)
+    if path.is_absolute():
+        return {"uri": path.as_uri()}
+    uri = quote(sanitize(path.as_posix()))
+    return {"uri": uri, "uriBaseId": "SITEPACKAGES" if package else "SRCROOT"}
+
+
+def _fingerprint(slug: str, source: Source, op: str, number: int) -> dict[str, str]:
+    """What says that a result is the same one (3.27.17): no node name, no line number."""
+    parts = (slug, source.file or "", source.code, op, str(number))
+    digest = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()
+    return {"reasonAtLine/v1": digest[:32]}

@@ -1,0 +1,76 @@
+"""The JSON Schema of a report, derived from the dataclasses and their docstrings."""
+
+import dataclasses
+import inspect
+import json
+import re
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mlx_coverage.analyze.model import SCHEMA_VERSION, CoverageReport
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
+_ENTRY = re.compile(r"^    (?P<names>\w+(?:, \w+)*): (?P<text>.*)$")
+
+
+def make_schema() -> dict[str, Any]:
+    """The schema; objects are closed, and every field is there."""
+    definitions: dict[str, Any] = {}
+    _describe_class(CoverageReport, definitions)
+    report = definitions.pop(CoverageReport.__name__)
+    report["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    head = {"$schema": DIALECT, "title": f"mlx-coverage report, schema {SCHEMA_VERSION}"}
+    return {**head, **report, "$defs": dict(sorted(definitions.items()))}
+
+
+def render_schema() -> str:
+    """The schema as JSON text: docs/report.schema.json."""
+    return json.dumps(make_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _describe_class(kind: Any, definitions: dict[str, Any]) -> None:
+    if kind.__name__ in definitions:
+        return
+    summary, fields = read_docstring(kind)
+    definitions[kind.__name__] = {}
+    properties = {}
+    for name, hint in get_type_hints(kind).items():
+        text = {"description": fields[name]} if name in fields else {}
+        properties[name] = {**_describe_type(hint, definitions), **text}
+    definitions[kind.__name__] = {
+        "description": summary,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _describe_type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    if dataclasses.is_dataclass(hint):
+        _describe_class(hint, definitions)
+        return {"$ref": f"#/$defs/{hint.__name__}"}  # type: ignore[union-attr]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return {"type": "array", "items": _describe_type(arguments[0], definitions)}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin is UnionType:
+        return {"type": [_TYPES[argument] for argument in arguments]}
+    return {"type": _TYPES[hint]}
+
+
+def read_docstring(kind: type) -> tuple[str, dict[str, str]]:
+    """What a dataclass says of itself, and of each attribute."""
+    head, _, tail = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")
+    fields: dict[str, str] = {}
+    names: list[str] = []
+    for line in tail.splitlines():
+        entry = _ENTRY.match(line)
+        if entry is not None:
+            names = entry["names"].split(", ")
+            fields |= dict.fromkeys(names, entry["text"])
+        elif line.strip():
+            fields |= {name: f"{fields[name]} {line.strip()}" for name in names}
+    return " ".join(head.split()), fields
