@@ -123,6 +123,10 @@ def index_put(self, indices, values, accumulate=False):
     values = mx.broadcast_to(values, [sizes[axis] for axis in order])
     if len(axes) == 1 and len(places) == 1 and not accumulate:
         # The update of a KV cache: in place, where a scatter over moved axes would copy it.
+        if is_same_size(places[0], 1):  # one token
+            (start,), size = arrays, self.shape[axes[0]]
+            start = mx.where(start < 0, start + size, start)
+            return mx.slice_update(self, values, start, axes)
         where = mx.broadcast_to(along(arrays[0], axes[0], self.ndim), values.shape)
         return mx.put_along_axis(self, where, values, axes[0])
     values = mx.transpose(values, _invert(order))
