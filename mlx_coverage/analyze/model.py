@@ -661,6 +661,24 @@ def format_count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def format_bytes(number: int) -> str:
+    """A size with a binary prefix: `512 B`, `3.9 MiB`."""
+    return _scale(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+
+
+def format_flops(number: int) -> str:
+    """Floating-point operations with a decimal prefix: `44.4 MFLOP`."""
+    return _scale(number, 1000, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"))
+
+
+def _scale(number: int, base: int, units: tuple[str, ...]) -> str:
+    value, step = float(number), 0
+    # 999.95 would round to 1000.0.
+    while abs(value) >= base - 0.05 and step + 1 < len(units):
+        value, step = value / base, step + 1
+    return f"{value:.1f} {units[step]}" if step else f"{number} {units[0]}"
+
+
 def to_json(report: CoverageReport) -> str:
     """The report as JSON text, fields in order of declaration: equal reports, equal bytes."""
     text = json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False)

@@ -1,0 +1,109 @@
+"""Blockers: what a plan would gain, on a U-Net that two kinds of op cut into 28 partitions."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mlx_coverage.analyze.capture import Capture
+from mlx_coverage.analyze.model import CoverageReport, MethodReport
+from mlx_coverage.analyze.summarize import summarize
+from mlx_coverage.lowering.plan import Options, normalize_ops, plan
+from mlx_coverage.registry import default_registry
+from mlx_coverage.report import render_text
+
+EXCLUDED = (torch.ops.aten.group_norm.default, torch.ops.aten.upsample_nearest2d.vec)
+GROUP_NORM, UPSAMPLE = map(str, EXCLUDED)
+CHANNELS = 4
+
+
+class Residual(nn.Module):
+    """Two group norms on the way, none beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(2, CHANNELS) for _ in range(2))
+        self.convolutions = nn.ModuleList(nn.Conv2d(CHANNELS, CHANNELS, 1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = x
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            found = convolution(nn.functional.silu(norm(found)))
+        return x + found
+
+
+class UNet(nn.Module):
+    """The cut of executorch issue #22017: 25 group norms and 2 upsamplings in one chain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entry = nn.Conv2d(1, CHANNELS, 1)
+        self.blocks = nn.ModuleList(Residual() for _ in range(12))
+        self.steps = nn.ModuleList(
+            nn.Conv2d(CHANNELS, CHANNELS, 1, stride=stride) for stride in (2, 2, 1, 1)
+        )
+        self.norm = nn.GroupNorm(2, CHANNELS)
+        self.exit = nn.Conv2d(CHANNELS, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.entry(x)
+        skips = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in (2, 4):
+                skips.append(x)
+                x = self.steps[len(skips) - 1](x)
+            if number in (7, 9):
+                x = nn.functional.interpolate(x, scale_factor=2.0)
+                x = self.steps[1 + len(skips)](x) + skips.pop()
+        return self.exit(self.norm(x))
+
+
+@pytest.fixture(scope="module")
+def report() -> CoverageReport:
+    with torch.device("meta"):
+        program = torch.export.export(UNet().eval(), (torch.empty(1, 1, 8, 8),))
+    # ExecuTorch takes an upsampling apart that is not delegated; here it stays whole.
+    table = torch.export.default_decompositions()
+    for op in EXCLUDED:
+        table.pop(op, None)
+    options = Options(exclude_ops=normalize_ops(EXCLUDED))
+    found = plan(program.run_decompositions(table), default_registry(), options)
+    return summarize("unet.py", Capture({"forward": found}, lowered=None))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def method(report: CoverageReport) -> MethodReport:
+    (method,) = report.methods
+    return method
+
+
+def test_unet_is_cut_into_28(report: CoverageReport, method: MethodReport) -> None:
+    assert (method.fallback, method.partitions) == (27, 28)
+    assert {(b.op, b.nodes) for b in method.blockers} == {(GROUP_NORM, 25), (UPSAMPLE, 2)}
+    shown = render_text(report)
+    assert "27 fallback nodes" in shown
+    assert "28 partitions" in shown
+
+
+def test_group_norm_comes_first(method: MethodReport) -> None:
+    norm, upsample = method.blockers
+    assert (norm.op, norm.slug, norm.partitions) == (GROUP_NORM, "plan/excluded", 3)
+    assert (upsample.op, upsample.partitions) == (UPSAMPLE, 26)
+    assert norm.partitions_saved == 25
+    assert norm.gained.nodes == 25
+    assert 0 < upsample.crossing_bytes_saved < norm.crossing_bytes_saved < method.crossing_bytes
+
+
+def test_both_together_give_one_partition(report: CoverageReport, method: MethodReport) -> None:
+    first, second = method.way
+    assert (first.op, first.partitions) == (GROUP_NORM, 3)
+    assert (second.op, second.partitions, second.crossing_bytes) == (UPSAMPLE, 1, 0)
+    assert second.delegated == method.nodes
+    assert second.gained == method.cpu
+
+
+def test_terminal_says_what_would_help(report: CoverageReport) -> None:
+    shown = render_text(report, width=160)
+    gains = shown[shown.index("WHAT WOULD HELP MOST") :].splitlines()
+    assert gains[1].startswith(f"  {GROUP_NORM} (plan/excluded): 25 nodes more on MLX, 3 part")
+    assert gains[3] == f"  both together ({GROUP_NORM}, {UPSAMPLE}): 100 % on MLX, 1 partition"
