@@ -43,6 +43,8 @@ def scatter(a: Any, indices: Sequence[Any], updates: Any, mode: str = "set") -> 
         mode: set, add, multiply, maximum or minimum. With `set` and equal indices one
             of the updates wins, which one is not defined.
     """
+    if a.size == 0:
+        return a  # MLX's kernel divides by the size of a slice
     index = tuple(indices)
     if mode == "set":
         result = a[...]

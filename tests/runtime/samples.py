@@ -223,6 +223,7 @@ INDEXING: dict[str, list[Arguments]] = {
         sample(normal(4, 5), [mx.array([1, 1])], normal(2, 5), "maximum"),
         sample(normal(4, 5), [mx.array([1, 1])], normal(2, 5), "minimum"),
         sample(normal(4, 5), [mx.array([1, 2])], mx.array(3.0), "set"),
+        sample(normal(0, 2), [mx.zeros(0, mx.int32)], normal(0, 2), "add"),
     ],
     "diag": [sample(ROW), sample(normal(3, 3), 1)],
     "diagonal": [sample(normal(3, 4)), sample(normal(2, 3, 4), 1, 1, 2)],

@@ -108,6 +108,9 @@ mx::array gather(const Call& c) {
 mx::array scatter(const Call& c) {
   const auto a = c.array(0);
   const Arrays indices = read_indices(c, a);
+  if (a.size() == 0) {
+    return a; // MLX's kernel divides by the size of a slice
+  }
   // What gather would give, with a dimension of 1 for each indexed axis.
   mx::Shape shape = indices[0].shape();
   shape.insert(shape.end(), a.shape().begin() + indices.size(), a.shape().end());
