@@ -163,7 +163,9 @@ def to_torch(array: mx.array) -> torch.Tensor:
     if array.dtype in _VIEWS:
         raw, dtype = _VIEWS[array.dtype]
         return to_torch(array.view(raw)).view(torch.int16).view(dtype)
-    return torch.from_numpy(np.array(array, order="C"))
+    values = np.array(array, order="C")
+    # numpy's strides of an array of no elements are 0, which ExecuTorch refuses.
+    return torch.from_numpy(values).clone(memory_format=torch.contiguous_format)
 
 
 def leaves(value: Any) -> list[Any]:
