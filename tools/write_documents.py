@@ -19,11 +19,13 @@ from mlx_coverage.analyze import capture, load
 from mlx_coverage.analyze.catalog import list_ops
 from mlx_coverage.analyze.model import format_share
 from mlx_coverage.analyze.summarize import summarize
+from mlx_coverage.analyze.vocabulary import list_reasons
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import canonicalize
-from mlx_coverage.registry.reasons import KINDS
 from mlx_coverage.report.ops import render_ops
+from mlx_coverage.report.reasons import name_page, render_reason_index, render_reason_page
+from mlx_coverage.report.schema import render_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,21 +80,6 @@ def show_example() -> str:
     )
 
 
-def list_reasons() -> str:
-    """docs/reasons.md: the vocabulary."""
-    lines = [
-        "# Reasons",
-        "",
-        "Generated from `mlx_coverage/registry/reasons.py`, in order of precedence: the first",
-        "of a node's reasons is its primary one. Slugs are stable and public.",
-        "",
-        "| slug | what is the case | what usually helps |",
-        "|---|---|---|",
-    ]
-    lines += [f"| `{kind.slug}` | {kind.title} | {kind.remedy} |" for kind in KINDS]
-    return "\n".join([*lines, ""])
-
-
 # The examples of reports/models.md, as `mlx-coverage check` takes them.
 MODELS = (
     "mlp.py", "resnet.py", "mobilenet.py", "unet.py", "vit.py", "bert.py", "gpt2.py", "llama.py",
@@ -142,7 +129,12 @@ def make_documents() -> dict[str, Callable[[], str]]:
     return {
         "README.md": write_section("README.md", "op-set", summarize_op_set()),
         "CONTRIBUTING.md": write_section("CONTRIBUTING.md", "example", show_example()),
-        "docs/reasons.md": list_reasons,
+        "docs/reasons.md": lambda: render_reason_index(list_reasons()),
+        **{
+            f"docs/reasons/{name_page(entry.slug)}": partial(render_reason_page, entry)
+            for entry in list_reasons()
+        },
+        "docs/report.schema.json": render_schema,
         "reports/models.md": tabulate_models,
         "reports/ops.md": lambda: render_ops(list_ops(default_registry()), "markdown"),
         "reports/ops.json": lambda: render_ops(list_ops(default_registry()), "json"),
@@ -161,6 +153,7 @@ def main() -> int:
             continue
         stale.append(name)
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     for name in stale:
         print(f"{name}: {'stale: run make documents' if check else 'written'}")

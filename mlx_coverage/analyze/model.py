@@ -642,6 +642,31 @@ class OpEntry:
     gap: str | None = None
 
 
+@dataclass(frozen=True)
+class ReasonEntry:
+    """One reason of the vocabulary, at length.
+
+    Attributes:
+        slug: stable public name.
+        title: what is the case, in one sentence.
+        meaning: when it is given, and what follows.
+        remedy: what usually helps.
+        hint: what to do where no example can show it; may be empty.
+        example: a model file that falls back for it; may be empty.
+        better: the same model, rewritten so that it does not; may be empty.
+        options: arguments of `mlx-coverage check` that the example needs.
+    """
+
+    slug: str
+    title: str
+    meaning: str
+    remedy: str
+    hint: str = ""
+    example: str = ""
+    better: str = ""
+    options: str = ""
+
+
 def format_share(part: int, whole: int) -> str:
     """A percentage that says 0 % or 100 % only when that is exactly true.
 

@@ -72,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
     report, code = check_model(args.model, args)
     difference = compare_reports(baseline, report) if baseline is not None else None
     outputs.write(report, difference)
+    for comment in report.suppressions:
+        if comment.problem:
+            console.say(f"{comment.file}:{comment.line}: {comment.problem}")
     # Every gate has its say, also when an earlier one failed.
     gates = (hold_share(report, args.fail_under), hold_changes(difference, args.fail_on))
     return code or max(gates)
@@ -107,7 +110,9 @@ def _capture(
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import attest_methods, verify
     from mlx_coverage.analyze.summarize import summarize
+    from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.lowering.partitioner import MLXPartitioner
+    from mlx_coverage.registry.reasons import BY_SLUG
 
     make = partial(MLXPartitioner, exclude_ops=args.exclude)
     with load.open_model(model) as methods:
@@ -120,4 +125,14 @@ def _capture(
             with console.progress("lowering in full"):
                 verify(programs, planned, make)
     verified = args.verify and planned.refused is None
-    return summarize(model, planned, verified), planned.refused
+    report = summarize(model, planned, verified)
+    return apply_suppressions(report, _list_files(model), BY_SLUG), planned.refused
+
+
+def _list_files(model: str) -> list[str]:
+    """The model's own file, named as the report names files."""
+    path = Path(model.partition("::")[0])
+    if path.suffix != ".py":
+        return []
+    resolved, here = path.resolve(), Path.cwd()
+    return [str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)]

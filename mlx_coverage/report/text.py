@@ -197,6 +197,9 @@ class _Page:
             yield from self._wrap(f"in {modules}", indent)
         for other in finding.others:
             yield from self._wrap(f"also {other.slug}: {sanitize(other.sentence)}", indent)
+        if finding.allowed is not None:
+            yield from self._wrap(f"allowed: {sanitize(finding.allowed)}", indent)
+            return
         fix = self.marks["fix"]
         yield from self._wrap(f"{fix} {finding.reason.remedy}", indent, len(fix) + 1)
 

@@ -56,7 +56,9 @@ class LineFinding:
         for finding in self.findings:
             ops[finding.op] = ops.get(finding.op, 0) + finding.count
         named = ", ".join(f"{op} x{count}" if count > 1 else op for op, count in ops.items())
-        return f"{named} falls back: {'; '.join(sentences)}"
+        allowed = self.findings[0].allowed
+        accepted = "" if allowed is None else f" (allowed: {allowed})"
+        return f"{named} falls back: {'; '.join(sentences)}{accepted}"
 
 
 def group_by_line(findings: Iterable[Finding]) -> Sequence[LineFinding]:

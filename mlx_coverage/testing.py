@@ -1,0 +1,90 @@
+"""For test suites of models: check a module, and assert how much of it runs on MLX.
+
+def test_encoder_stays_on_mlx():
+    report = check_module(Encoder(), (torch.ones(1, 80, 3000),))
+    assert_delegated(report, min=95)
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mlx_coverage.analyze.model import CoverageReport, format_count
+from mlx_coverage.report.verdict import describe_verdict, group_by_line
+
+if TYPE_CHECKING:
+    import torch
+
+# A failing assertion names the heaviest of them.
+_SHOWN = 10
+
+
+def check_module(
+    module: "torch.nn.Module",
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    exclude_ops: Sequence[Any] = (),
+) -> CoverageReport:
+    """The report that `mlx-coverage check` makes of a module. Weights may be on meta.
+
+    Args:
+        module: to be exported, in the mode (train or eval) that it is in.
+        args: positional example inputs.
+        kwargs: example inputs by name.
+        dynamic_shapes: as `torch.export.export` takes them.
+        exclude_ops: ops to keep off the delegate, as `MLXPartitioner` takes them.
+
+    Raises:
+        CaptureError: the module does not export.
+    """
+    from mlx_coverage.analyze import capture
+    from mlx_coverage.analyze.load import Exportable
+    from mlx_coverage.analyze.summarize import summarize
+    from mlx_coverage.lowering.partitioner import MLXPartitioner
+
+    given = Exportable(module, tuple(args), dict(kwargs or {}), dynamic_shapes)
+    programs = capture.export_methods({"forward": given})
+    make = partial(MLXPartitioner, exclude_ops=exclude_ops, _plan_only=True)
+    return summarize(type(module).__name__, capture.plan_methods(programs, make))
+
+
+def assert_delegated(
+    report: CoverageReport, min: float = 100, *, allow: Collection[str] = ()
+) -> None:
+    """Fail unless the program lowers and enough of its nodes are on MLX.
+
+    Args:
+        report: of `check_module`, or read by `mlx_coverage.analyze.model.from_json`.
+        min: the least share of nodes, in per cent, that counts as enough.
+        allow: slugs of reasons, or names of ops, that may fall back: their nodes are left
+            out of the share.
+
+    Raises:
+        AssertionError: it does not hold; the text names what falls back, and where. A
+            program without nodes is not delegated.
+        ValueError: `min` is no percentage.
+    """
+    if not 0 <= min <= 100:
+        raise ValueError(f"min is {min}; accepted: a percentage, 0 to 100")
+    if report.failure is not None:
+        failure = report.failure
+        raise AssertionError(f"{report.model}: {failure.name} failed: {failure.sentence}")
+    findings = [f for method in report.methods for f in method.findings]
+    counted = [f for f in findings if not {f.op, f.reason.slug} & set(allow)]
+    left_out = sum(f.count for f in findings) - sum(f.count for f in counted)
+    nodes = report.nodes - left_out
+    if nodes and report.delegated * 100 >= min * nodes:
+        return
+    lines = [f"{report.model}: {describe_verdict(report)}; expected at least {min:g} %"]
+    if left_out:
+        lines[0] += f", {format_count(left_out, 'allowed node')} left out"
+    groups = group_by_line(counted)
+    lines += [
+        f"  {group.source.place or 'unknown line'}: {group.slug} {group.describe()}"
+        for group in groups[:_SHOWN]
+    ]
+    if len(groups) > _SHOWN:
+        lines.append(f"  and {format_count(len(groups) - _SHOWN, 'more line')}")
+    raise AssertionError("\n".join(lines))

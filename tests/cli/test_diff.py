@@ -1,0 +1,66 @@
+"""`diff` of two real models, with comments that accept a fallback; and `explain`."""
+
+from pathlib import Path
+
+import pytest
+
+from mlx_coverage.analyze.vocabulary import list_reasons
+from mlx_coverage.cli import main
+from tests.cli import models
+
+OLD = (
+    models.PREAMBLE
+    + """
+from parts import transform
+
+class Net(nn.Module):
+    def forward(self, x):
+        return transform(x) + 1
+
+model = Net()
+example_inputs = (torch.ones(2, 3),)
+"""
+)
+# The same file names, as in two checkouts of one repository.
+OLD_PARTS = "import torch\n\ndef transform(x):\n    return torch.cos(x)\n"
+NEW_PARTS = """import torch
+
+def transform(x):
+    # mlx-coverage: allow[op/dtype] sums of many small terms
+    y = x.double()
+    y = torch.tanh(y)
+    return y.float()  # mlx-coverage: allow[op/rank] left over
+"""
+
+
+def test_diff_of_two_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, parts in (("old", OLD_PARTS), ("new", NEW_PARTS)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(OLD)
+        (tmp_path / folder / "parts.py").write_text(parts)
+    assert main(["diff", "old/net.py", "new/net.py", "--fail-on", "new-fallback"]) == 1
+    out, err = capfd.readouterr()
+    assert "100 % (2 of 2 nodes) -> 25.0 % (1 of 4 nodes) on MLX" in out
+    assert "+ 1 node of aten._to_copy.default at new/parts.py:5: op/dtype" in out
+    assert "(allowed: sums of many small terms)" in out
+    # What a comment accepts passes the gate.
+    assert "new/parts.py:5" not in err
+    assert "aten.tanh.default at new/parts.py:6" in err
+    assert "aten._to_copy.default at new/parts.py:7" in err
+
+
+def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    for entry in list_reasons():
+        assert main(["explain", entry.slug]) == 0
+        out = capsys.readouterr().out
+        said = " ".join(out.split())
+        assert said.startswith(f"{entry.slug}: {entry.title} {entry.meaning} {entry.remedy}")
+        assert ("example_inputs" in out) == bool(entry.example)
+        assert all(len(line) <= 100 for line in out.splitlines())
+    assert main(["explain"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(list_reasons())
+    assert main(["explain", "op/none"]) == 2
+    assert "there is no reason 'op/none'" in capsys.readouterr().err
