@@ -9,7 +9,7 @@ from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
 from mlx_coverage.analyze.cost import measure_value
-from mlx_coverage.lowering.plan import PartitionPlan
+from mlx_coverage.lowering.plan import PartitionPlan, find_owned_buffers
 
 OUTSIDE = -1
 
@@ -61,6 +61,7 @@ class Schedule:
     def __init__(self, plan: PartitionPlan) -> None:
         """Reads the plan's graph, in linear time."""
         self._plan = plan
+        self._owned = find_owned_buffers(plan)
         stages = _find_stages(plan)
         partitions = len(plan.partitions)
         nodes: dict[int, list[Node]] = {}
@@ -103,7 +104,7 @@ class Schedule:
         return self._order.get(self._stages.get(find_maker(node), OUTSIDE), OUTSIDE)
 
     def _list_targets(self, node: Node) -> Iterator[int]:
-        if _is_owned(node):
+        if node in self._owned:
             return
         for user in node.users:
             if user.op == "output":
@@ -118,11 +119,7 @@ class Schedule:
         results = output.args[0]
         if signature is None or not isinstance(results, (list, tuple)):
             return True
-        owned = {
-            signature.inputs_to_buffers.get(placeholder.name)
-            for placeholder in self._plan.graph.find_nodes(op="placeholder")
-            if _is_owned(placeholder)
-        }
+        owned = {signature.inputs_to_buffers[placeholder.name] for placeholder in self._owned}
         return any(
             result is node
             and not (spec.kind is OutputKind.BUFFER_MUTATION and spec.target in owned)
@@ -151,10 +148,6 @@ def _is_value(node: Node) -> bool:
     if node.op not in ("placeholder", "call_function"):
         return False
     return not isinstance(node.meta.get("val"), (list, tuple))
-
-
-def _is_owned(node: Node) -> bool:
-    return node.op == "placeholder" and "delegation_tag" in node.meta
 
 
 def find_maker(node: Node) -> Node:

@@ -138,6 +138,37 @@ def find_constants(program: ExportedProgram) -> frozenset[Node]:
     )
 
 
+def find_owned_buffers(plan: PartitionPlan) -> dict[Node, int]:
+    """The placeholders of mutated buffers that one partition alone reads and writes.
+
+    The delegate keeps them between calls. ExecuTorch's own `tag_mutated_buffer` also takes
+    buffers that are read elsewhere, whose readers then see a stale copy. Other buffers stay
+    with ExecuTorch, as an input and an output of the delegate.
+    """
+    if plan.signature is None:
+        return {}
+    numbers = {node: n for n, members in enumerate(plan.partitions) for node in members}
+    nodes = {node.name: node for node in plan.graph.nodes}
+    output = plan.graph.output_node()
+    results = list(output.args[0])  # type: ignore[arg-type]
+    writers: dict[str, list[Node]] = {}
+    for name, buffer in plan.signature.buffers_to_mutate.items():
+        writers.setdefault(buffer, []).append(nodes[name])
+    owned: dict[Node, int] = {}
+    for name, buffer in plan.signature.inputs_to_buffers.items():
+        placeholder = nodes[name]
+        if buffer not in writers or not placeholder.users or output in placeholder.users:
+            continue
+        (writer,) = writers[buffer] if len(writers[buffer]) == 1 else (None,)
+        if writer is None or results.count(writer) != 1:
+            continue
+        found = {numbers.get(node) for node in (writer, *placeholder.users)}
+        number = found.pop() if len(found) == 1 else None
+        if number is not None:
+            owned[placeholder] = number
+    return owned
+
+
 def find_ignored(graph: Graph) -> frozenset[Node]:
     """Checks that export leaves behind, and what is computed for them alone: no work."""
     ignored: set[Node] = set()

@@ -1,0 +1,144 @@
+"""FLOPs are those that torch counts, and everything else is said not to be modelled."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.utils.flop_counter import FlopCounterMode
+
+from mlx_coverage.analyze.cost import Cost, evaluate_size, list_symbols, measure_node
+from mlx_coverage.lowering.plan import PartitionPlan
+from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.call import name_target
+from mlx_coverage.registry.ops.fused import scaled_rms_norm
+from tests.analyze.planning import make_plan
+
+aten = torch.ops.aten
+REFERENCES = {p.spec.target: p.torch_function for p in default_registry().patterns}
+
+
+def measure(plan: PartitionPlan) -> dict[str, Cost]:
+    """Cost by op; the modules below hold each op once."""
+    return {name_target(n.target): measure_node(n, REFERENCES) for n in plan.placements}
+
+
+class Mixed(nn.Module):
+    """Every op that torch has a formula for, or is made of such, in the forms that we keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, groups=1, stride=2)
+        self.transposed = nn.ConvTranspose2d(8, 4, 2)
+        self.linear = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+        pixels = self.transposed(self.convolution(x))
+        attended = nn.functional.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+        return self.linear(pixels.permute(0, 2, 3, 1)), attended, q[0] @ q[0].mT
+
+
+def make_inputs() -> tuple[Tensor, ...]:
+    return torch.ones(2, 3, 9, 9), torch.ones(1, 4, 5, 8), torch.ones(1, 2, 7, 8)
+
+
+@pytest.mark.parametrize(
+    "whole", [(), (aten.linear.default, aten.scaled_dot_product_attention.default)]
+)
+def test_sum_is_what_torch_counts(whole: tuple[torch._ops.OpOverload, ...]) -> None:
+    module, inputs = Mixed(), make_inputs()
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        module.to("meta")(*(t.to("meta") for t in inputs))
+    plan = make_plan(Mixed(), *inputs, whole=whole)
+    assert {name_target(op) for op in whole} <= {name_target(n.target) for n in plan.placements}
+    found = [measure_node(node, REFERENCES).flops or 0 for node in plan.placements]
+    assert sum(found) == counter.get_total_flops() > 0
+
+
+class Elementwise(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(1000, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        return torch.cat([x.exp(), x.reshape(-1, 4)[None]], 1).T + (tokens + 1).max()
+
+
+def test_arithmetic_without_a_formula_is_unmodelled() -> None:
+    costs = measure(make_plan(Elementwise(), torch.tensor([[1, 2, 3]])))
+    exp = costs["aten.exp.default"]
+    assert exp == Cost(None, 48, 48)
+    assert (exp.figures.flops, exp.figures.unmodelled, exp.figures.unmodelled_bytes) == (0, 1, 48)
+    assert costs["aten.cat.default"] == Cost(0, 96, 96)
+    assert costs["aten.max.default"].flops == 0  # of integers
+    assert costs["aten.view.default"] == Cost(0, 0, 0)
+
+
+def test_rows_read_by_index_count_and_not_the_table() -> None:
+    costs = measure(make_plan(Elementwise(), torch.tensor([[1, 2, 3]])))
+    assert costs["aten.embedding.default"] == Cost(0, 48 + 3 * 8, 48)
+
+
+class Scatter(nn.Module):
+    def forward(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        moved = torch.index_put(x, (index,), x[:2])
+        return moved, torch.index_put(moved, (index,), x[:2], accumulate=True)
+
+
+def test_accumulating_scatter_is_arithmetic() -> None:
+    plan = make_plan(Scatter(), torch.ones(3, 4), torch.tensor([0, 2]))
+    scatters = [n for n in plan.placements if name_target(n.target) == "aten.index_put.default"]
+    assert [measure_node(node, REFERENCES).flops for node in scatters] == [0, None]
+
+
+class Normed(nn.Module):
+    def __init__(self, op: torch._ops.OpOverload) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.op(x, weight, 1e-6)
+
+
+def test_pattern_without_a_formula_is_unmodelled() -> None:
+    target = next(t for t, f in REFERENCES.items() if f is scaled_rms_norm)
+    costs = measure(make_plan(Normed(target), torch.ones(2, 8), torch.ones(8), whole=[target]))
+    assert costs[name_target(target)] == Cost(None, 2 * 32 + 32, 64)
+
+
+def test_pattern_of_products_counts_them() -> None:
+    def project(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return (x * weight + eps) @ x.mT
+
+    target = next(t for t, f in REFERENCES.items() if f is scaled_rms_norm)
+    plan = make_plan(Normed(target), torch.ones(2, 8), torch.ones(8), whole=[target])
+    (node,) = plan.placements
+    assert measure_node(node, {target: project}).flops == 2 * 2 * 8 * 2
+
+
+class Product(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ x.mT
+
+
+def test_symbolic_sizes_count_as_in_the_example() -> None:
+    shapes = ({0: Dim("n", min=2, max=64)},)
+    plan = make_plan(Product(), torch.ones(5, 3), dynamic_shapes=shapes)
+    costs = measure(plan)
+    assert costs["aten.mm.default"] == Cost(2 * 5 * 3 * 5, 2 * 60, 100)
+    values = [node.meta.get("val") for node in plan.graph.nodes]
+    assert list(list_symbols(values).values()) == [5]
+    tensor = next(v for v in values if isinstance(v, Tensor))
+    assert [evaluate_size(size) for size in tensor.shape] == [5, 3]
+
+
+class Selection(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0].exp()
+
+
+def test_size_that_depends_on_data_counts_as_little_as_it_can_be() -> None:
+    plan = make_plan(Selection(), torch.ones(4))
+    costs = measure(plan)
+    assert costs["aten.exp.default"].written == 0
+    assert 0 in list_symbols(node.meta.get("val") for node in plan.graph.nodes).values()
