@@ -1,0 +1,95 @@
+"""reports/operator_samples.md: torch's operator samples, op by op."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+KINDS = {
+    "ok": "the ExecuTorch runtime gives what eager torch gives, by the numeric criterion",
+    "identity": "the program holds no work: its results are its inputs",
+    "refused": "a node falls back, or export or ExecuTorch refuses, for the reason given",
+    "wrong": "another result than torch's",
+    "crash": "lowering or the runtime raises, or the process ends",
+}
+
+
+def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int) -> str:
+    """The page.
+
+    Args:
+        results: as `nightly.measure` writes them, one for each op measured.
+        cap: samples per op and dtype that the run was bounded to.
+        op_count: number of ops in op_db.
+    """
+    related = [result for result in results if result["related"]]
+    totals, raising = _sum(related, "kinds"), _sum(related, "raising")
+    bound = f"at most {cap} per op and dtype, evenly spaced over torch's" if cap else "all"
+    again = f" ARGUMENTS='--cap {cap}'" if cap else ""
+    versions = ", ".join(f"{n} {version(n)}" for n in ("torch", "executorch", "mlx"))
+    lines = [
+        "# Torch's operator samples",
+        "",
+        "Inputs written by the authors of torch: the sample, reference and error inputs of",
+        "`torch.testing._internal.common_methods_invocations.op_db`, in float32, float16,",
+        f"bfloat16, int32, int64 and bool; {bound}. Every sample goes through",
+        "`torch.export`, `MLXPartitioner`, the payload and the C++ runtime on the MLX CPU device,",
+        "many samples of an op in one program, and is compared with eager torch by the criterion",
+        "of [ADR 3](../docs/adr/0003-numeric-criterion.md). Samples that eager torch refuses, and",
+        "those without a dense tensor among their inputs or results, are left out; inputs are laid",
+        "out contiguously, as ExecuTorch takes them. The last column holds the error inputs: `ok`",
+        "where export, lowering or the runtime raises as torch does.",
+        "",
+        f"Reproduce: `make conformance-samples{again}`. Measured with {versions}.",
+        "",
+        f"Measured: {len(results)} of {op_count} ops; {len(related)} of them make ATen calls that",
+        "the registry names, the others are listed at the end.",
+        "",
+        "| outcome | samples | error inputs | meaning |",
+        "|---|---|---|---|",
+        *(f"| {kind} | {totals[kind]} | {raising[kind]} | {KINDS[kind]} |" for kind in KINDS),
+        "",
+        "Refusals by reason: " + (_list(_sum(related, "refusals")) or "none") + ".",
+        "",
+        "| op | dtypes | samples | ok | identity | refused | wrong | crash | error inputs |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in related:
+        kinds = Counter(result["kinds"])
+        refused = f"{kinds['refused']}: {_list(result['refusals'])}" if result["refusals"] else "0"
+        lines.append(
+            f"| `{result['op']}` | {', '.join(result['dtypes'])} | {sum(kinds.values())} | "
+            f"{kinds['ok']} | {kinds['identity']} | {refused} | {kinds['wrong']} | "
+            f"{kinds['crash']} | {_list_raising(result['raising'])} |"
+        )
+    lines += ["", *_list_details(related, "texts", "Wrong and crash")]
+    lines += _list_details(related, "refused", "Refused before the registry is asked")
+    rest = [result for result in results if not result["related"]]
+    if rest:
+        lines += ["## Ops that make no ATen call of the registry", ""]
+        lines += [f"- `{r['op']}`: {', '.join(f'`{op}`' for op in r['aten'])}" for r in rest]
+    return "\n".join([*lines, ""])
+
+
+def _sum(results: Iterable[Mapping[str, Any]], field: str) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result[field])
+    return total
+
+
+def _list(slugs: Mapping[str, int]) -> str:
+    return ", ".join(f"`{slug}` x{count}" for slug, count in sorted(slugs.items()))
+
+
+def _list_raising(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+
+
+def _list_details(results: Iterable[Mapping[str, Any]], field: str, title: str) -> list[str]:
+    lines = []
+    for result in results:
+        for what, text in list(result[field].items())[:6]:
+            line = " ".join(f"{what}: {text}".split())[:240]
+            lines.append(f"- `{result['op']}` {line}")
+    return [f"## {title}", "", *lines, ""] if lines else []

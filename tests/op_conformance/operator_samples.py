@@ -1,0 +1,194 @@
+"""Torch's own operator samples: `torch.testing._internal.common_methods_invocations.op_db`.
+
+A second source of inputs beside our strategies, written by the authors of the ops.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.testing._internal.common_methods_invocations import op_db
+from torch.testing._internal.opinfo.core import OpInfo
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.call import bind, canonicalize
+from mlx_coverage.registry.spec import OpSpec, Tolerance
+from tests.op_conformance.cases import Case, flatten
+from tests.op_conformance.checks import REFUSALS
+from tests.op_conformance.criterion import FREE_TIES
+
+DTYPES = (
+    torch.float32, torch.float16, torch.bfloat16, torch.int32, torch.int64, torch.bool,
+)  # fmt: skip
+OPS: dict[str, OpInfo] = {op.full_name: op for op in op_db}
+SEED = 0
+
+# What torch raises for a call that it does not take; AssertionError from its Python parts.
+REFUSED_BY_TORCH = (*REFUSALS, AssertionError)
+
+# Taking a tensor out of autograd is no arithmetic.
+_DETACH = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+
+
+@dataclass
+class Sample:
+    """One call that torch's authors wrote, its tensors dense and contiguous.
+
+    Attributes:
+        name: `float32-3`: dtype and position among torch's samples.
+        dtype: that the sample was asked for; other tensors may have others.
+        function: of the op.
+        leaves: what it is called with, flattened.
+        structure: how they stand in (input, args, kwargs).
+    """
+
+    name: str
+    dtype: torch.dtype
+    function: Callable[..., Any]
+    leaves: list[Any]
+    structure: TreeSpec
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensor leaves: the inputs of a program."""
+        return [leaf for leaf in self.leaves if isinstance(leaf, torch.Tensor)]
+
+    def call(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """The op on other tensors in place of the sample's own; its tensor results."""
+        rest = iter(tensors)
+        leaves = [next(rest) if isinstance(x, torch.Tensor) else x for x in self.leaves]
+        first, args, kwargs = tree_unflatten(leaves, self.structure)
+        return [
+            leaf
+            for leaf in tree_flatten(self.function(first, *args, **kwargs))[0]
+            if isinstance(leaf, torch.Tensor)
+        ]
+
+    def run_torch(self) -> tuple[list[torch.Tensor], list[tuple[OpOverload, Any, Any]]]:
+        """What eager torch gives, and the ATen calls that it makes; raises what torch raises."""
+        tensors = [tensor.clone() for tensor in self.tensors]
+        with torch.no_grad(), _Calls() as calls:
+            results = self.call(tensors)
+        return results, [call for call in calls.found if call[0] not in _DETACH]
+
+    def as_case(self) -> Case:
+        """The sample as the numeric criterion sees it.
+
+        One ATen call of a known entry is a case of that entry. Anything else is a function
+        of its tensors: compared by the same criterion, without what only an entry can say
+        (signs of zero of pointwise ops, ties), and with the widest tolerance of its ops.
+        """
+        results, calls = self.run_torch()
+        known = [default_registry().get(canonicalize(target)) for target, _, _ in calls]
+        if len(calls) == 1 and known[0] is not None:
+            target, args, kwargs = calls[0]
+            case = Case(known[0], bind(target, args, kwargs))
+            given = [(t.shape, t.dtype) for t in flatten(case.run_torch())]
+            # The function around the call may pick among the results or cast them.
+            if target in FREE_TIES or given == [(t.shape, t.dtype) for t in results]:
+                return case
+        found = [spec.tolerance for spec in known if spec and spec.tolerance]
+        widest = max(found, key=lambda tolerance: tolerance.relative, default=None)
+        return Case(self._as_entry(widest), {f"x{i}": t for i, t in enumerate(self.tensors)})
+
+    def _as_entry(self, tolerance: Tolerance | None) -> OpSpec:
+        def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
+            return self.call(tensors)
+
+        return OpSpec(run, run, (), None, tolerance=tolerance)
+
+
+class _Calls(TorchDispatchMode):
+    """Keeps the ATen calls made under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[OpOverload, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found.append((func, args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def list_samples(op: OpInfo, dtype: torch.dtype, cap: int | None) -> list[Sample]:
+    """Torch's sample and reference inputs of an op in one dtype.
+
+    Reference inputs hold the sample inputs. What is not a dense tensor is left out: a
+    program of ExecuTorch takes no other.
+
+    Args:
+        op: one of `OPS`.
+        dtype: that the op supports on CPU; none are listed for another.
+        cap: at most so many, evenly spaced over torch's; None for all.
+    """
+    if dtype not in op.supported_dtypes("cpu"):
+        return []
+    torch.manual_seed(SEED)
+    every = list(op.reference_inputs("cpu", dtype))
+    step = 1.0 if cap is None else max(1.0, len(every) / cap)
+    chosen = [int((i + 0.5) * step) for i in range(int(len(every) / step + 1e-9))]
+    name = str(dtype).removeprefix("torch.")
+    made = (_make_sample(f"{name}-{i}", dtype, op, every[i]) for i in chosen)
+    return [sample for sample in made if sample is not None]
+
+
+def list_answered(op: OpInfo, cap: int | None) -> tuple[list[Sample], set[OpOverload]]:
+    """The samples of all dtypes that eager torch answers with a tensor, and the ATen calls made."""
+    samples, targets = [], set()
+    for sample in (s for dtype in DTYPES for s in list_samples(op, dtype, cap)):
+        try:
+            results, calls = sample.run_torch()
+        except REFUSED_BY_TORCH:
+            continue
+        targets.update(target for target, _, _ in calls)
+        if results:
+            samples.append(sample)
+    return samples, targets
+
+
+def is_related(targets: Iterable[OpOverload]) -> bool:
+    """Whether the registry knows one of the overloads, as an entry or as a gap."""
+    registry = default_registry()
+    known = map(canonicalize, targets)
+    return any(registry.get(t) is not None or registry.get_gap(t) is not None for t in known)
+
+
+def list_raising(op: OpInfo, cap: int | None) -> list[Sample]:
+    """The calls that torch's authors say must raise, and that do in eager torch."""
+    if op.error_inputs_func is None:
+        return []
+    torch.manual_seed(SEED)
+    errors = list(islice(op.error_inputs("cpu"), cap))
+    made = [
+        _make_sample(f"error-{i}", torch.float32, op, error.sample_input)
+        for i, error in enumerate(errors)
+    ]
+    return [sample for sample in made if sample is not None and _is_raised(sample)]
+
+
+def _make_sample(name: str, dtype: torch.dtype, op: OpInfo, given: Any) -> Sample | None:
+    leaves, structure = tree_flatten((given.input, tuple(given.args), dict(given.kwargs)))
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if any(type(t) is not torch.Tensor or t.layout != torch.strided for t in tensors):
+        return None
+    leaves = [_settle(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    return Sample(name, dtype, op.op, leaves, structure)
+
+
+def _settle(tensor: torch.Tensor) -> torch.Tensor:
+    # An input of a program has the strides of its shape: ExecuTorch knows no others, and
+    # ends the process on those that a tensor without elements may have.
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
+
+
+def _is_raised(sample: Sample) -> bool:
+    try:
+        sample.run_torch()
+    except REFUSED_BY_TORCH:
+        return True
+    return False
