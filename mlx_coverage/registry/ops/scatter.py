@@ -1,18 +1,18 @@
 """Writing at indices: scatter, slices and masks. An index out of range is undefined.
 
-`index_add`, `index_copy`, `index_fill`, `masked_fill` and `diagonal_scatter` arrive decomposed
-into these, `index_put` and `where`.
+`index_add`, `index_copy`, `index_fill` and `masked_fill` arrive decomposed into these,
+`index_put` and `where`.
 """
 
 from typing import Any
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, BOOL, NUMBER
+from mlx_coverage.registry.dtypes import ANY, BOOL, INDEX, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.indexing import INDEX_RULES, crop
 from mlx_coverage.registry.ops.operands import widen_half
-from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Range, Rank, SameDtype
+from mlx_coverage.registry.rules import Dtype, NonEmpty, Range, Rank, SameDtype, Static
 from mlx_coverage.registry.samples import (
     BroadcastTensor,
     Choice,
@@ -29,7 +29,7 @@ aten = torch.ops.aten
 family = Family("scatter")
 
 
-def _scatter(self, dim, index, src, mode):
+def scatter_along(self, dim, index, src, mode):
     """Put or combine `src` at `index` along `dim`; equal indices of a plain put are undefined."""
     dim = normalize_dim(dim, self.ndim)
     others = [axis for axis in range(self.ndim) if axis != dim]
@@ -55,7 +55,7 @@ def _scatter(self, dim, index, src, mode):
 )
 def scatter_src(self, dim, index, src):
     """scatter(Tensor self, int dim, Tensor index, Tensor src) -> Tensor"""
-    return _scatter(self, dim, index, crop(src, index), "set")
+    return scatter_along(self, dim, index, crop(src, index), "set")
 
 
 @family.op(
@@ -72,10 +72,11 @@ def scatter_src(self, dim, index, src):
 def scatter_value(self, dim, index, value):
     """scatter(Tensor self, int dim, Tensor index, Scalar value) -> Tensor"""
     src = mx.broadcast_to(mx.array(value, self.dtype), index.shape)
-    return _scatter(self, dim, index, src, "set")
+    return scatter_along(self, dim, index, src, "set")
 
 
-_REDUCED: dict[str, Any] = {
+REDUCED_SIZES = {"A": (1, 3), "B": (1, 4), "X": (0, 2)}
+REDUCED: dict[str, Any] = {
     "self": tensor("A+X", "B"),
     "dim": Choice((1, -1)),
     "index": tensor("A", "K", dtype=("int64",), below="B"),
@@ -85,66 +86,12 @@ _REDUCED: dict[str, Any] = {
 
 @family.op(
     aten.scatter_add.default,
-    samples=draw(sizes={"A": (1, 3), "B": (1, 4), "X": (0, 2)}, **_REDUCED),
+    samples=draw(sizes=REDUCED_SIZES, **REDUCED),
     rules=[Dtype("self", NUMBER), SameDtype(("self", "src")), *INDEX_RULES],
 )
 def scatter_add(self, dim, index, src):
     """scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor"""
-    return _scatter(widen_half(self), dim, index, widen_half(crop(src, index)), "add")
-
-
-_MODES = {"sum": "add", "mean": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}
-
-
-def _identity(reduce, dtype):
-    """What does not change the other operand of the reduction."""
-    if reduce in ("sum", "mean", "prod"):
-        return 1 if reduce == "prod" else 0
-    sign = -1 if reduce == "amax" else 1
-    if dtype in (mx.float16, mx.bfloat16, mx.float32):
-        return sign * mx.inf
-    bits = 8 * dtype.size
-    if dtype == mx.uint8:
-        return 0 if reduce == "amax" else 2**bits - 1
-    return -(2 ** (bits - 1)) if reduce == "amax" else 2 ** (bits - 1) - 1
-
-
-@family.op(
-    aten.scatter_reduce.two,
-    samples=draw(
-        sizes={"A": (1, 3), "B": (1, 4), "X": (0, 2)},
-        **_REDUCED,
-        reduce=Choice(tuple(_MODES)),
-        include_self=Choice((True, False)),
-    ),
-    rules=[
-        Dtype("self", NUMBER),
-        SameDtype(("self", "src")),
-        OneOf("reduce", tuple(_MODES)),
-        *INDEX_RULES,
-    ],
-)
-def scatter_reduce(self, dim, index, src, reduce, *, include_self=True):
-    """scatter_reduce(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor"""  # noqa: E501
-    base, values = widen_half(self), widen_half(crop(src, index))
-    ones = mx.ones(index.shape, mx.int32)
-    hits = _scatter(mx.zeros(self.shape, mx.int32), dim, index, ones, "add")
-    if not include_self:
-        base = mx.where(hits > 0, mx.array(_identity(reduce, base.dtype), base.dtype), base)
-    result = _scatter(base, dim, index, values, _MODES[reduce])
-    if reduce == "mean":
-        count = mx.maximum(hits + (1 if include_self else 0), 1)
-        return result // count if _is_integer(result) else result / count
-    if reduce in ("amax", "amin") and not _is_integer(result):
-        # MLX's scatter drops a NaN or keeps it by the order of the updates.
-        nans = mx.astype(values != values, mx.int32)
-        nans = _scatter(mx.astype(base != base, mx.int32), dim, index, nans, "maximum")
-        return mx.where(nans > 0, mx.nan, result)
-    return result
-
-
-def _is_integer(a):
-    return a.dtype not in (mx.float16, mx.bfloat16, mx.float32)
+    return scatter_along(widen_half(self), dim, index, widen_half(crop(src, index)), "add")
 
 
 @family.op(
@@ -212,3 +159,49 @@ def masked_scatter(self, mask, source):
     order = mx.cumsum(mx.astype(mx.flatten(places), mx.int32), 0) - 1
     taken = mx.take(mx.flatten(source), mx.maximum(order, 0), 0)
     return mx.where(places, mx.reshape(taken, places.shape), self)
+
+
+@family.op(
+    aten.put.default,
+    samples=draw(
+        sizes={"A": (1, 4), "B": (1, 4)},
+        self=tensor("A", "B"),
+        index=tensor("K", dtype=("int64",), below="A*B", negative=True, unique=True),
+        source=tensor("K"),
+        accumulate=Choice((False, True)),
+    ),
+    rules=[Dtype("self", NUMBER), SameDtype(("self", "source")), Dtype("index", INDEX)],
+    whole=True,
+)
+def put(self, index, source, accumulate=False):
+    """put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor"""
+    flat, source = mx.flatten(self), mx.flatten(source)
+    if accumulate:
+        flat, source = widen_half(flat), widen_half(source)
+    mode = "add" if accumulate else "set"
+    return mx.reshape(mx.indexing.scatter(flat, [mx.flatten(index)], source, mode), self.shape)
+
+
+@family.op(
+    aten.diagonal_scatter.default,
+    samples=draw(
+        self=tensor("A", "*S", "B+1"),
+        src=tensor("*S", "min(A, B)"),
+        offset=Choice((1,)),
+        dim1=Choice((0,)),
+        dim2=Choice((-1,)),
+    ),
+    # Torch's export does not relate the sizes of `src` to those of `self`.
+    rules=[Dtype("self", ANY), SameDtype(("self", "src")), Rank("self", 2), Static("src")],
+    whole=True,
+)
+def diagonal_scatter(self, src, offset=0, dim1=0, dim2=1):
+    """diagonal_scatter(Tensor self, Tensor src, int offset=0, int dim1=0, int dim2=1) -> Tensor"""
+    pair = [normalize_dim(dim1, self.ndim), normalize_dim(dim2, self.ndim)]
+    axes = pair + [axis for axis in range(self.ndim) if axis not in pair]
+    places = mx.arange(0, src.shape[-1])
+    diagonal = [places + max(-offset, 0), places + max(offset, 0)]
+    leading = mx.indexing.scatter(
+        mx.transpose(self, axes), diagonal, mx.moveaxis(src, -1, 0), "set"
+    )
+    return mx.transpose(leading, [axes.index(axis) for axis in range(self.ndim)])
