@@ -5,18 +5,36 @@ import torch
 from mlx_coverage.registry.dtypes import BOOL, INTEGER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import converted, of_arrays
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.rules import Dtype
+from mlx_coverage.registry.samples import Number, draw, tensor
+from mlx_coverage.registry.spec import Family, Promotion
 
 aten = torch.ops.aten
 family = Family("bitwise")
 
-for function, scalar, tensor in (
-    (mx.bitwise_and, aten.bitwise_and.Scalar, aten.bitwise_and.Tensor),
-    (mx.bitwise_or, aten.bitwise_or.Scalar, aten.bitwise_or.Tensor),
-    (mx.bitwise_xor, aten.bitwise_xor.Scalar, aten.bitwise_xor.Tensor),
+
+def _declare_of_number(packet, function, dtypes):
+    def of_number(self, other):
+        return function(self, other)
+
+    family.add(
+        packet.Scalar_Tensor,
+        of_number,
+        samples=draw(self=Number(), other=tensor("*S")),
+        rules=[Dtype("other", dtypes)],
+        promotion=Promotion.DEFAULT,
+        whole=True,
+    )
+
+
+for function, packet in (
+    (mx.bitwise_and, aten.bitwise_and),
+    (mx.bitwise_or, aten.bitwise_or),
+    (mx.bitwise_xor, aten.bitwise_xor),
 ):
     row = converted(function)
-    family.binary(INTEGER | BOOL, {scalar: row, tensor: row})
+    family.binary(INTEGER | BOOL, {packet.Scalar: row, packet.Tensor: row})
+    _declare_of_number(packet, row, INTEGER | BOOL)
 
 
 def _shift_left(a, b):
@@ -46,3 +64,5 @@ family.binary(
     },
     whole=True,  # as all ops here that ExecuTorch neither knows as core nor decomposes
 )
+_declare_of_number(aten.bitwise_left_shift, of_arrays(_shift_left), INTEGER)
+_declare_of_number(aten.bitwise_right_shift, of_arrays(_shift_right), INTEGER)
