@@ -9,9 +9,11 @@ from functools import cache
 
 import torch
 from executorch.exir.dialects.edge._ops import EdgeOpOverload
-from executorch.exir.operator.convert import is_inplace_variant, is_out_variant, to_out_variant
+from executorch.exir.dialects.edge.op.api import to_variant
+from executorch.exir.operator.convert import is_inplace_variant, is_out_variant
 from executorch.exir.passes.executorch_prim_ops_registry import _EXECUTORCH_SYM_OPS
 from torch._ops import OpOverload
+from torchgen.model import SchemaKind
 
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Target
@@ -33,7 +35,9 @@ def find_missing_kernels(targets: Iterable[Target]) -> dict[Target, Reason]:
     for target in calls:
         name = _name_kernel(target)
         if name is None:
-            text = f"{_name_op(target)} has no out variant, which to_executorch asks for"
+            text = (
+                f"{_join(_get_overload(target))} has no out variant, which to_executorch asks for"
+            )
             found[target] = Reason(reasons.NO_KERNEL, text)
         elif name not in _list_kernels():
             text = f"{name} is not among the kernels of the installed ExecuTorch runtime"
@@ -53,8 +57,7 @@ def _needs_kernel(target: Target) -> bool:
 
 
 def _name_kernel(target: Target) -> str | None:
-    op = getattr(target, "_op", target)
-    assert isinstance(op, OpOverload)
+    op = _get_overload(target)
     name, overload = op._schema.name, op._schema.overload_name
     if op.is_view and op.namespace == "aten":
         # Edge programs hold the copying form.
@@ -62,13 +65,15 @@ def _name_kernel(target: Target) -> str | None:
     elif is_inplace_variant(name, overload) or is_out_variant(name, overload):
         return _join(op)
     try:
-        return _join(to_out_variant(op)[0])
+        return _join(to_variant(op, SchemaKind.out))
     except RuntimeError:
         return None
 
 
-def _name_op(target: Target) -> str:
-    return _join(getattr(target, "_op", target))
+def _get_overload(target: Target) -> OpOverload:
+    op = target._op if isinstance(target, EdgeOpOverload) else target
+    assert isinstance(op, OpOverload)
+    return op
 
 
 def _join(op: OpOverload) -> str:

@@ -1,0 +1,61 @@
+"""Fallback ops without a kernel: what the report says is what the runtime does."""
+
+import pytest
+import torch
+from executorch.exir import to_edge
+from executorch.exir.dialects._ops import ops as exir
+from executorch.runtime import Runtime
+from torch import Tensor, nn
+
+from mlx_coverage.analyze.kernels import find_missing_kernels
+from mlx_coverage.registry.reasons import NO_KERNEL
+
+aten = torch.ops.aten
+
+
+class Sorted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sort(x)[0]
+
+
+class Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x).view(-1).clone()
+
+
+@pytest.mark.parametrize(("module", "loads"), [(Sorted(), False), (Sine(), True)])
+def test_report_agrees_with_the_runtime(module: nn.Module, loads: bool) -> None:
+    edge = to_edge(torch.export.export(module, (torch.ones(3),)))
+    calls = [n.target for n in edge.exported_program().graph.nodes if n.op == "call_function"]
+    missing = find_missing_kernels(calls)
+    program = Runtime.get().load_program(edge.to_executorch().buffer)
+    if loads:
+        assert program.load_method("forward") is not None
+        assert missing == {}
+    else:
+        with pytest.raises(RuntimeError):
+            program.load_method("forward")
+        assert list(missing) == [exir.edge.aten.sort.default]
+        (reason,) = missing.values()
+        assert reason.kind is NO_KERNEL
+        assert "aten::sort.values" in reason.text
+
+
+def test_instructions_need_no_kernel() -> None:
+    targets = [aten.sym_size.int, torch.sym_max, torch.ops.higher_order.cond, max]
+    assert find_missing_kernels(targets) == {}
+
+
+def test_views_are_looked_up_as_copies() -> None:
+    targets = [aten.view.default, aten.permute.default, aten.slice.Tensor]
+    assert find_missing_kernels(targets) == {}
+
+
+def test_op_without_an_out_variant() -> None:
+    @torch.library.custom_op("kernels_test::double", mutates_args=())
+    def double(x: Tensor) -> Tensor:
+        return x * 2
+
+    op = torch.ops.kernels_test.double.default
+    (reason,) = find_missing_kernels([op]).values()
+    assert reason.text == "kernels_test::double has no out variant, which to_executorch asks for"
