@@ -118,22 +118,30 @@ def _read(file: str, line: int, match: re.Match[str], slugs: Collection[str]) ->
     return Suppression(file, line, names, why, problem)
 
 
-def _list_statements(tree: ast.Module) -> list[range]:
-    """Lines of each simple statement, and of the head of each that has a body."""
-    return sorted(_walk(tree), key=lambda lines: (lines.start, -lines.stop))
+@dataclass(frozen=True)
+class _Statement:
+    """Lines of a simple statement, or of the head of one that has a body."""
+
+    lines: range
+    simple: bool
 
 
-def _walk(tree: ast.Module) -> Iterator[range]:
+def _list_statements(tree: ast.Module) -> list[_Statement]:
+    return sorted(_walk(tree), key=lambda statement: statement.lines.start)
+
+
+def _walk(tree: ast.Module) -> Iterator[_Statement]:
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt):
             body = getattr(node, "body", None)
             end = body[0].lineno if body else (node.end_lineno or node.lineno) + 1
-            yield range(node.lineno, max(end, node.lineno + 1))
+            yield _Statement(range(node.lineno, max(end, node.lineno + 1)), not body)
 
 
-def _find_statement(statements: Sequence[range], line: int, alone: bool) -> range:
-    holding = [lines for lines in statements if line in lines]
+def _find_statement(statements: Sequence[_Statement], line: int, alone: bool) -> range:
+    # Between a head and its body, a comment on its own line is about what follows.
+    holding = [s.lines for s in statements if line in s.lines and (s.simple or not alone)]
     if holding:
         return min(holding, key=len)
-    following = [lines for lines in statements if lines.start > line] if alone else []
+    following = [s.lines for s in statements if s.lines.start > line] if alone else []
     return following[0] if following else range(line, line + 1)

@@ -43,6 +43,8 @@ def list_allowed(report: CoverageReport) -> list[str | None]:
         ("# mlx-coverage: allow[op/dtype] why\ny = f(x)\nz = g(x)", 3, None),
         ("y = f(\n    x,  # mlx-coverage: allow[op/dtype] why\n)", 1, "why"),
         ("if f(x):  # mlx-coverage: allow[op/dtype] why\n    y = g(x)", 1, "why"),
+        ("if a:\n    # mlx-coverage: allow[op/dtype] why\n    y = f(x)", 3, "why"),
+        ("if a:\n    # mlx-coverage: allow[op/dtype] why\n    y = f(x)", 1, None),
         ("if f(x):  # mlx-coverage: allow[op/dtype] why\n    y = g(x)", 2, None),
         ("y = f(x)  # mlx-coverage: allow[op/rank] another reason", 1, None),
         ("y = '# mlx-coverage: allow[op/dtype] a string'", 1, None),
