@@ -71,6 +71,12 @@ def _resize(value: Any, generator: Any, drawing: Drawing, case: Case, by: int) -
             shape = tuple(
                 1 if own == 1 else size for own, size in zip(value.shape, kept, strict=True)
             )
+        case samples.Offsets():
+            last = generator.last
+            if case.arguments[last] if isinstance(last, str) else last:
+                value = value.clone()
+                value[-1:] = drawing.evaluate(generator.size)
+            return value
         case samples.TensorList():
             along = generator.along and case.arguments[generator.along]
             return [_lengthen(t, drawing.shape(generator.dims), along, by) for t in value]

@@ -2,6 +2,7 @@
 
 from mlx_coverage.registry.ops import (
     attention,
+    batched_matmul,
     binary,
     bitwise,
     casting,
@@ -25,6 +26,7 @@ from mlx_coverage.registry.ops import (
     sizes,
     softmax,
     sorting,
+    triangles,
     unary,
     upsampling,
     views,
@@ -33,6 +35,7 @@ from mlx_coverage.registry.spec import Family
 
 FAMILIES: tuple[Family, ...] = (
     attention.family,
+    batched_matmul.family,
     binary.family,
     bitwise.family,
     casting.family,
@@ -56,6 +59,7 @@ FAMILIES: tuple[Family, ...] = (
     sizes.family,
     softmax.family,
     sorting.family,
+    triangles.family,
     unary.family,
     upsampling.family,
     views.family,
