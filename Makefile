@@ -6,7 +6,7 @@ REPORT := build/llama.html
 # Two workers: more would compete with torch's and MLX's own threads.
 WORKERS ?= 2
 
-.PHONY: demo test lint documents families check-documents bench conformance-nightly venv runtime clean
+.PHONY: demo test lint documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite venv runtime clean
 
 demo: runtime
 	@mkdir -p $(dir $(REPORT))
@@ -32,8 +32,24 @@ families: runtime
 check-documents: venv
 	$(BIN)/python tools/write_documents.py --check
 
+# What the op page says was measured; then `make documents`.
+conformance: runtime
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n $(WORKERS) -p tests.op_conformance.recording \
+		tests/op_conformance/test_inside.py tests/op_conformance/test_lowered.py \
+		--record reports/conformance.json
+
+# Torch's own operator samples; resumable: make conformance-samples ARGUMENTS='--cap 2 --resume'
+conformance-samples: runtime
+	$(BIN)/python -m tests.op_conformance.nightly $(ARGUMENTS)
+
 conformance-nightly: runtime
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n $(WORKERS) tests/op_conformance
+	$(MAKE) conformance-samples
+
+# ExecuTorch's own tests of backends, from its wheel.
+backend-suite: runtime
+	$(BIN)/python -m pytest -q -n $(WORKERS) -W ignore --noconftest -p tests.backend_suite.plugin \
+		--pyargs executorch.backends.test.suite.operators --suite-report reports/backend_suite.md
 
 bench: runtime
 	$(BIN)/python -m benchmarks

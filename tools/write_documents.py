@@ -1,68 +1,56 @@
 """Write the generated documents, or with --check say which are stale.
 
-Everything here is derived from the registry and from plans of the examples, so the same
-sources and versions give the same bytes.
+Everything here is derived from the registry, from what conformance recorded of it and from
+plans of the examples, so the same sources and versions give the same bytes.
 """
 
 import argparse
 import inspect
+import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
-import torch
-from torch._ops import OpOverload
-
 from mlx_coverage.analyze import capture, load
-from mlx_coverage.analyze.catalog import list_ops
 from mlx_coverage.analyze.model import format_share
+from mlx_coverage.analyze.op_page import OpPage
+from mlx_coverage.analyze.standing import make_page
 from mlx_coverage.analyze.summarize import summarize
 from mlx_coverage.analyze.vocabulary import list_reasons
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import default_registry
-from mlx_coverage.registry.call import canonicalize
-from mlx_coverage.report.ops import render_ops
+from mlx_coverage.report.op_page import render_op_page
 from mlx_coverage.report.reasons import name_page, render_reason_index, render_reason_page
 from mlx_coverage.report.schema import render_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def list_core_ops() -> Iterator[OpOverload]:
-    """Every overload that torch tags core ATen, by name."""
-    for name in sorted(torch._C._dispatch_get_all_op_names()):
-        namespace, _, rest = name.partition("::")
-        if namespace != "aten":
-            continue
-        base, _, overload = rest.partition(".")
-        op = getattr(getattr(torch.ops.aten, base), overload or "default")
-        if torch.Tag.core in op.tags:
-            yield op
+@cache
+def read_page() -> OpPage:
+    """The op page: the registry beside what `make conformance` recorded."""
+    record = ROOT / "reports" / "conformance.json"
+    measured = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    return make_page(default_registry(), measured)
 
 
 def summarize_op_set() -> str:
     """The README's table: entries, gaps, and where core ATen stands."""
     registry = default_registry()
-    core = Counter(
-        "mapped"
-        if registry.get(canonicalize(op))
-        else "gap"
-        if registry.get_gap(canonicalize(op))
-        else "neither"
-        for op in list_core_ops()
-    )
+    core = read_page().count(core=True)
     total = sum(core.values())
+    mapped = total - core["gap"] - core["absent"]
     families = Counter(spec.family for spec in registry)
     rows = [
         ("entries, each an exact overload", len(registry)),
         ("of which kept whole, not decomposed", sum(spec.whole for spec in registry)),
         ("of which subgraph patterns", len(registry.patterns)),
         ("declared gaps, each with its reason", len(registry.gaps)),
-        ("core ATen overloads (torch's tag) that are mapped", f"{core['mapped']} of {total}"),
+        ("core ATen overloads (torch's tag) that are mapped", f"{mapped} of {total}"),
         ("core ATen overloads that are declared gaps", core["gap"]),
-        ("core ATen overloads with neither (decomposed, or backward only)", core["neither"]),
+        ("core ATen overloads with neither (decomposed, or backward only)", core["absent"]),
     ]  # fmt: skip
     lines = ["| | |", "|---|---|", *(f"| {what} | {count} |" for what, count in rows), ""]
     per_family = ", ".join(f"{name} {count}" for name, count in sorted(families.items()))
@@ -136,8 +124,9 @@ def make_documents() -> dict[str, Callable[[], str]]:
         },
         "docs/report.schema.json": render_schema,
         "reports/models.md": tabulate_models,
-        "reports/ops.md": lambda: render_ops(list_ops(default_registry()), "markdown"),
-        "reports/ops.json": lambda: render_ops(list_ops(default_registry()), "json"),
+        "reports/ops.html": lambda: render_op_page(read_page(), "html"),
+        "reports/ops.json": lambda: render_op_page(read_page(), "json"),
+        "reports/ops.md": lambda: render_op_page(read_page(), "markdown"),
     }
 
 
