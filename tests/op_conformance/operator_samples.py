@@ -131,7 +131,7 @@ def list_samples(op: OpInfo, dtype: torch.dtype, cap: int | None) -> list[Sample
     torch.manual_seed(SEED)
     every = list(op.reference_inputs("cpu", dtype))
     step = 1.0 if cap is None else max(1.0, len(every) / cap)
-    chosen = [int((i + 0.5) * step) for i in range(int(len(every) / step + 1e-9))]
+    chosen = [int(i * step) for i in range(int(len(every) / step + 1e-9))]
     name = str(dtype).removeprefix("torch.")
     made = (_make_sample(f"{name}-{i}", dtype, op, every[i]) for i in chosen)
     return [sample for sample in made if sample is not None]
