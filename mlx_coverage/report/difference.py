@@ -14,6 +14,10 @@ from mlx_coverage.report.text import sanitize
 _FIGURES: Mapping[str, Callable[[MethodReport], int]] = {
     "nodes": lambda method: method.nodes,
     "delegated": lambda method: method.delegated,
+    "flops": lambda method: method.total.flops,
+    "flops_delegated": lambda method: method.mlx.flops,
+    "bytes": lambda method: method.total.bytes,
+    "bytes_delegated": lambda method: method.mlx.bytes,
     "partitions": lambda method: method.partitions,
     "crossing_bytes": lambda method: method.crossing_bytes,
 }

@@ -4,7 +4,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport, Stage
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_verdict
+from mlx_coverage.report.verdict import describe_verdict, describe_work
 
 
 def render_junit(report: CoverageReport) -> str:
@@ -48,7 +48,9 @@ def _make_method(report: CoverageReport, method: MethodReport) -> Element:
     cases += [_make_case(name, finding) for finding in method.findings]
     suite = _make_suite(name, cases)
     suite.insert(0, properties := Element("properties"))
-    SubElement(properties, "property", name="verdict", value=describe_verdict(method))
+    facts = {"verdict": describe_verdict(method), "work": "; ".join(describe_work(method))}
+    for fact, value in facts.items():
+        SubElement(properties, "property", name=fact, value=value)
     return suite
 
 

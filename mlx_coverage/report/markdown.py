@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_verdict
+from mlx_coverage.report.verdict import (
+    describe_blockers,
+    describe_missing_kernels,
+    describe_verdict,
+    describe_work,
+)
 
 # ASCII punctuation may be escaped in Markdown, and only some of it means something.
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~@:])")
@@ -42,6 +47,9 @@ def _list_lines(report: CoverageReport) -> Iterator[str]:
     if len(report.methods) > 1:
         yield ""
         yield f"All methods: **{describe_verdict(report)}**"
+    for part in report.missing:
+        yield ""
+        yield f"Missing from this report: {escape_markdown(part)}"
     versions = report.versions
     yield ""
     yield (
@@ -54,6 +62,17 @@ def _list_lines(report: CoverageReport) -> Iterator[str]:
 def _show_method(method: MethodReport, named: bool) -> Iterator[str]:
     name = f"{quote_code(method.name)}: " if named else ""
     yield f"{name}**{describe_verdict(method)}**"
+    if method.nodes:
+        yield ""
+        yield "; ".join(describe_work(method))
+    for text in describe_missing_kernels(method):
+        yield ""
+        yield f"**{escape_markdown(text)}**"
+    if method.blockers:
+        yield ""
+        yield "What would help most:"
+        yield ""
+        yield from (f"- {escape_markdown(text)}" for text in describe_blockers(method))
     if method.findings:
         yield ""
         yield "| nodes | op | reason | source | what usually helps |"

@@ -11,14 +11,14 @@ from mlx_coverage.analyze.model import (
     ModulePath,
     Source,
     Stage,
-    format_bytes,
     format_count,
-    format_flops,
     format_share,
 )
-
-# Blockers that are shown; the other formats hold all of them.
-_BLOCKERS = 3
+from mlx_coverage.report.verdict import (
+    describe_blockers,
+    describe_missing_kernels,
+    describe_work,
+)
 
 _STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _MARKS = ("ok", "failed", "not reached", "full", "empty", "dot", "times", "bar", "fix", "ellipsis")
@@ -122,48 +122,17 @@ class _Page:
         if not fits:
             yield rest
         yield self._bar(method)
-        yield from self._wrap(self._work(method), 0)
-        for op in method.kernels_missing:
-            text = f"The program would not load: ExecuTorch has no kernel for {sanitize(op)}."
-            yield from (self._style(line, "red", "bold") for line in self._wrap(text, 0))
+        yield from self._wrap(dot.join(describe_work(method)), 0)
+        for text in describe_missing_kernels(method):
+            yield from (self._style(x, "red", "bold") for x in self._wrap(sanitize(text), 0))
         if method.findings:
             yield ""
             yield from self._table(method.findings)
         if method.blockers:
             yield ""
-            yield from self._blockers(method)
-
-    def _work(self, method: MethodReport) -> str:
-        total, mlx = method.total, method.mlx
-        parts = [
-            f"{format_share(mlx.flops, total.flops)} of {format_flops(total.flops)}",
-            f"{format_share(mlx.bytes, total.bytes)} of {format_bytes(total.bytes)} moved",
-        ]
-        if total.unmodelled:
-            parts.append(f"FLOPs of {format_count(total.unmodelled, 'node')} not modelled")
-        if method.boundary:
-            crossed = format_bytes(method.crossing_bytes)
-            parts.append(f"{crossed} in {format_count(len(method.boundary), 'crossing')}")
-        return f" {self.marks['dot']} ".join(parts)
-
-    def _blockers(self, method: MethodReport) -> Iterator[str]:
-        yield self._style("WHAT WOULD HELP MOST", "dim")
-        for blocker in method.blockers[:_BLOCKERS]:
-            gains = [f"{format_count(blocker.gained.nodes, 'node')} more on MLX"]
-            if blocker.gained.flops:
-                gains.append(format_flops(blocker.gained.flops))
-            gains.append(format_count(blocker.partitions, "partition"))
-            if blocker.crossing_bytes_saved > 0:
-                gains.append(f"{format_bytes(blocker.crossing_bytes_saved)} of crossings saved")
-            text = f"{sanitize(blocker.op)} ({blocker.slug}): {', '.join(gains)}"
-            yield from self._wrap(text, 2, 2)
-        if len(method.way) > 1:
-            last, count = method.way[-1], len(method.way)
-            share = format_share(last.delegated, method.nodes)
-            names = ", ".join(dict.fromkeys(sanitize(step.op) for step in method.way))
-            partitions = format_count(last.partitions, "partition")
-            together = "both together" if count == 2 else f"{count} together"
-            yield from self._wrap(f"{together} ({names}): {share} on MLX, {partitions}", 2, 2)
+            yield self._style("WHAT WOULD HELP MOST", "dim")
+            for text in describe_blockers(method):
+                yield from self._wrap(sanitize(text), 2, 2)
 
     def _bar(self, method: MethodReport) -> str:
         # A cell is full only for a whole share, so that one fallback node always shows.

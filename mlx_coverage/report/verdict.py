@@ -1,6 +1,6 @@
 """What every format says first, and how they group what falls back by line."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mlx_coverage.analyze.model import (
@@ -8,9 +8,14 @@ from mlx_coverage.analyze.model import (
     Finding,
     MethodReport,
     Source,
+    format_bytes,
     format_count,
+    format_flops,
     format_share,
 )
+
+# Blockers that are shown; JSON and HTML hold all of them.
+_BLOCKERS = 3
 
 
 def describe_verdict(counts: CoverageReport | MethodReport) -> str:
@@ -25,6 +30,43 @@ def describe_verdict(counts: CoverageReport | MethodReport) -> str:
         f"{format_count(counts.partitions, 'partition')}, "
         f"{format_count(counts.nodes - counts.delegated, 'fallback node')}"
     )
+
+
+def describe_work(method: MethodReport) -> Iterator[str]:
+    """Shares of FLOPs and bytes, what is not modelled, and what crosses between segments."""
+    total, mlx = method.total, method.mlx
+    yield f"{format_share(mlx.flops, total.flops)} of {format_flops(total.flops)}"
+    yield f"{format_share(mlx.bytes, total.bytes)} of {format_bytes(total.bytes)} moved"
+    if total.unmodelled:
+        yield f"FLOPs of {format_count(total.unmodelled, 'node')} not modelled"
+    if method.boundary:
+        crossed = format_bytes(method.crossing_bytes)
+        yield f"{crossed} in {format_count(len(method.boundary), 'crossing')}"
+
+
+def describe_missing_kernels(method: MethodReport) -> Iterator[str]:
+    """A sentence per fallback op that the runtime could not run."""
+    for op in method.kernels_missing:
+        yield f"The program would not load: ExecuTorch has no kernel for {op}."
+
+
+def describe_blockers(method: MethodReport) -> Iterator[str]:
+    """What the ops in the way would give, the most rewarding first, and then together."""
+    for blocker in method.blockers[:_BLOCKERS]:
+        gains = [f"{format_count(blocker.gained.nodes, 'node')} more on MLX"]
+        if blocker.gained.flops:
+            gains.append(format_flops(blocker.gained.flops))
+        gains.append(format_count(blocker.partitions, "partition"))
+        if blocker.crossing_bytes_saved > 0:
+            gains.append(f"{format_bytes(blocker.crossing_bytes_saved)} of crossings saved")
+        yield f"{blocker.op} ({blocker.slug}): {', '.join(gains)}"
+    if len(method.way) > 1:
+        last, count = method.way[-1], len(method.way)
+        share = format_share(last.delegated, method.nodes)
+        names = ", ".join(dict.fromkeys(step.op for step in method.way))
+        partitions = format_count(last.partitions, "partition")
+        together = "both together" if count == 2 else f"{count} together"
+        yield f"{together} ({names}): {share} on MLX, {partitions}"
 
 
 @dataclass(frozen=True)

@@ -221,13 +221,15 @@ def decode_command(line: str) -> tuple[str, dict[str, str], str]:
 
 @pytest.mark.parametrize("text", ["plain", "a,b:c=100%::error::", *HOSTILE[:4]])
 def test_github_commands_decode_to_what_was_said(text: str) -> None:
-    warning, _, notice = map(decode_command, render_github(make_report(text)).splitlines())
+    warning, _, error, notice = map(decode_command, render_github(make_report(text)).splitlines())
     assert warning[0] == "warning"
     assert warning[1] == {
         "title": "mlx-coverage: op/dtype", "file": f"{text}.py", "line": "12",
     }  # fmt: skip
     assert f"`self` is float64 in {text}" in warning[2]
     assert warning[2].endswith("\nCast the operand.")
+    assert error[0] == "error"
+    assert error[2].endswith(f"ExecuTorch has no kernel for aten.{text}.default.")
     assert notice == (
         "notice",
         {"title": f"mlx-coverage: {text}.py {text}"},
