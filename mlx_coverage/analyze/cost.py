@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from mlx_coverage.analyze.model import Figures
-from mlx_coverage.registry.call import Target, bind, canonicalize
+from mlx_coverage.registry.call import Target, bind, canonicalize, parameters
 
 _INDEXED = frozenset("embedding index index_select gather".split())
 # ATen ops that move or make data and do no arithmetic on it, beside views.
@@ -171,8 +171,9 @@ def _describe(value: Any) -> Any:
 @cache
 def _apply(target: OpOverload, arguments: tuple[tuple[str, Any], ...], result: Any) -> int:
     shapes = tree_map(_get_sizes, dict(arguments))
+    keywords = {name: shapes.pop(name) for name, only, _ in parameters(target) if only}
     formula = flop_registry[target.overloadpacket]
-    return int(formula(*shapes.values(), out_val=tree_map(_get_sizes, result)))
+    return int(formula(*shapes.values(), **keywords, out_val=tree_map(_get_sizes, result)))
 
 
 @cache

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from mlx_coverage.analyze.capture import Capture
 from mlx_coverage.analyze.model import CoverageReport, MethodReport
 from mlx_coverage.analyze.summarize import summarize
-from mlx_coverage.lowering.plan import Options, normalize_ops, plan
-from mlx_coverage.registry import default_registry
 from mlx_coverage.report import render_text
+from tests.analyze.planning import make_plan
 
 EXCLUDED = (torch.ops.aten.group_norm.default, torch.ops.aten.upsample_nearest2d.vec)
 GROUP_NORM, UPSAMPLE = map(str, EXCLUDED)
@@ -60,15 +59,9 @@ class UNet(nn.Module):
 
 @pytest.fixture(scope="module")
 def report() -> CoverageReport:
-    with torch.device("meta"):
-        program = torch.export.export(UNet().eval(), (torch.empty(1, 1, 8, 8),))
     # ExecuTorch takes an upsampling apart that is not delegated; here it stays whole.
-    table = torch.export.default_decompositions()
-    for op in EXCLUDED:
-        table.pop(op, None)
-    options = Options(exclude_ops=normalize_ops(EXCLUDED))
-    found = plan(program.run_decompositions(table), default_registry(), options)
-    return summarize("unet.py", Capture({"forward": found}, lowered=None))  # type: ignore[arg-type]
+    found = make_plan(UNet(), torch.ones(1, 1, 8, 8), exclude=EXCLUDED)
+    return summarize("unet.py", Capture({"forward": found}, None))
 
 
 @pytest.fixture(scope="module")

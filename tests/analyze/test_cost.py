@@ -34,7 +34,8 @@ class Mixed(nn.Module):
     def forward(self, x: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
         pixels = self.transposed(self.convolution(x))
         attended = nn.functional.scaled_dot_product_attention(q, k, k, enable_gqa=True)
-        return self.linear(pixels.permute(0, 2, 3, 1)), attended, q[0] @ q[0].mT
+        last = self.linear(pixels.permute(0, 2, 3, 1))
+        return (last, attended, q[0] @ q[0].mT, self.linear(q[0, 0, :, :4]))
 
 
 def make_inputs() -> tuple[Tensor, ...]:
