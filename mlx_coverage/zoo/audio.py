@@ -61,6 +61,8 @@ WAV2VEC2 = (
 class Predictor(nn.Module):
     """One step of Parakeet's prediction network, its state in and out."""
 
+    decoder: Any  # transformers' class, whose parts are called by name
+
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
         self.decoder = decoder
@@ -74,6 +76,8 @@ class Predictor(nn.Module):
 
 class Joint(nn.Module):
     """Parakeet's joint network: the next token and how many frames to advance."""
+
+    joint: Any
 
     def __init__(self, joint: nn.Module) -> None:
         super().__init__()
@@ -92,6 +96,8 @@ class StreamingEncoder(nn.Module):
     Args:
         encoder: transformers' VoxtralRealtimeEncoder.
     """
+
+    encoder: Any
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -122,6 +128,8 @@ class StreamingEncoder(nn.Module):
 
 class RealtimeDecoder(nn.Module):
     """Voxtral's text model, conditioned on how far it may lag behind the audio."""
+
+    model: Any
 
     def __init__(self, model: nn.Module, delay: int) -> None:
         super().__init__()

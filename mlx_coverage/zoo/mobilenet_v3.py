@@ -42,7 +42,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (batch, channels, height, width), weighed."""
-        return x * self.weigh(x)
+        weights: Tensor = self.weigh(x)
+        return x * weights
 
 
 class Bottleneck(nn.Module):

@@ -1,11 +1,14 @@
 """The presets: sizes as published, no weights at full size, names that resolve."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils import _pytree as pytree
 
 from mlx_coverage.analyze.failures import InputError
 from mlx_coverage.analyze.load import Exportable, open_model
+from mlx_coverage.analyze.sweep import read_tasks
 from mlx_coverage.zoo import PRESETS
 from mlx_coverage.zoo.preset import merge
 
@@ -36,6 +39,13 @@ def test_full_size_is_the_published_one_and_has_no_weights(name: str) -> None:
     assert count == PARAMETERS.get(name, count)
     # Smaller numbers than those of any published model mean that the small variant was built.
     assert count > 1_000_000
+
+
+def test_the_list_for_sweep_names_every_preset() -> None:
+    tasks = read_tasks(Path(__file__).parents[2] / "examples" / "zoo" / "models.toml")
+    assert {task.name: task.model for task in tasks} == {
+        name: f"zoo:{name}@small" for name in PRESETS
+    }
 
 
 def test_every_number_has_a_source() -> None:
