@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from mlx_coverage.analyze.model import CoverageReport, to_json
 from mlx_coverage.cli import check, main
+from mlx_coverage.cli.settings import KEYS, read_settings
 from mlx_coverage.report import RENDERERS, render_csv, render_sarif
 from mlx_coverage.report.formats import OUTPUT_FORMATS
 from tests.report.samples import make_failure, make_report
@@ -231,3 +233,11 @@ def test_bad_settings_are_one_sentence(
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
     assert "pyproject.toml" in err
+
+
+def test_documented_settings_and_formats_are_all_there_are(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ci.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (folder / "pyproject.toml").write_text(example)
+    assert set(read_settings(folder)) == set(KEYS)
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(RENDERERS)
