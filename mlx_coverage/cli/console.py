@@ -15,6 +15,15 @@ def say(text: str) -> None:
     print(f"mlx-coverage: {text}", file=sys.stderr)
 
 
+def emit(text: str) -> None:
+    """Data on stdout. A reader that has seen enough, such as `head`, changes no exit code."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def progress(text: str) -> Iterator[None]:
     """Show on a terminal what is going on, and take it away afterwards."""

@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     difference = compare_reports(old, new)
     if args.form == "full":
         width = console.describe_terminal(sys.stdout)["width"]
-        sys.stdout.write(render_difference_text(difference, width))
+        console.emit(render_difference_text(difference, width))
     else:
-        sys.stdout.write(DIFFERENCE_RENDERERS[args.form](difference))
+        console.emit(DIFFERENCE_RENDERERS[args.form](difference))
     return hold_changes(difference, args.fail_on)
 
 

@@ -50,9 +50,9 @@ class Outputs:
 
     def write(self, report: "CoverageReport", difference: "Difference | None" = None) -> None:
         """Write everything; the formats for people end with what changed."""
-        sys.stdout.write(_render_for_stdout(self.stdout, report))
+        console.emit(_render_for_stdout(self.stdout, report))
         if difference is not None and self.stdout in _FOR_PEOPLE:
-            sys.stdout.write("\n" + DIFFERENCE_RENDERERS[_FOR_PEOPLE[self.stdout]](difference))
+            console.emit("\n" + DIFFERENCE_RENDERERS[_FOR_PEOPLE[self.stdout]](difference))
         for form, path in self.files:
             write_file(path, RENDERERS[form](report))
             console.say(f"wrote {path}")

@@ -76,11 +76,11 @@ def _make_case(name: str, finding: Finding) -> Element:
 def _make_suite(name: str, cases: list[Element]) -> Element:
     outcomes = [child.tag for case in cases for child in case]
     counts = {
+        "tests": len(cases),
         "failures": outcomes.count("failure"),
         "errors": outcomes.count("error"),
         "skipped": outcomes.count("skipped"),
     }
-    counted = {outcome: str(count) for outcome, count in counts.items()}
-    suite = Element("testsuite", name=name, tests=str(len(cases)), **counted)
+    suite = Element("testsuite", {"name": name, **{n: str(c) for n, c in counts.items()}})
     suite.extend(cases)
     return suite

@@ -1,14 +1,18 @@
 """Formats, files, gates and settings of `check` and `diff`, on reports made by hand."""
 
 import dataclasses
+import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mlx_coverage.analyze.model import CoverageReport, to_json
 from mlx_coverage.cli import check, main
+from mlx_coverage.cli.console import describe_terminal
 from mlx_coverage.cli.settings import KEYS, read_settings
 from mlx_coverage.report import RENDERERS, render_csv, render_sarif
 from mlx_coverage.report.formats import OUTPUT_FORMATS
@@ -158,6 +162,31 @@ def test_diff_of_reports(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "diff", "same.json", "failed.json", "--fail-on", "new-fallback")[0] == 1
     assert run(capsys, "diff", "same.json", "same.json", "--fail-on", "new-fallback")[0] == 0
     assert run(capsys, "diff", "same.json", "missing.json")[0] == 2
+
+
+def test_reader_that_has_seen_enough_changes_no_exit_code(folder: Path) -> None:
+    command = [sys.executable, "-m", "mlx_coverage", "diff", "better.json", "same.json"]
+    command += ["--fail-on", "new-fallback"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.decode().count("\n") == err.decode().count("mlx-coverage: ") >= 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "color"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_no_color(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], color: bool) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    assert describe_terminal(stream)["color"] is color
+    assert describe_terminal(io.StringIO())["color"] is False
 
 
 def test_diff_of_a_report_and_a_model(capsys: pytest.CaptureFixture[str]) -> None:
