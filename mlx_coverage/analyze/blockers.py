@@ -20,6 +20,7 @@ from mlx_coverage.registry.judge import Supported, Unsupported, Verdict
 from mlx_coverage.registry.spec import OpSpec
 
 Key = tuple[str, str]
+Rating = tuple[int, int, int, int, Key]
 
 # Making a plan again takes linear time; in a large program with many blockers, the most
 # frequent ones are tried, until this many nodes have been placed.
@@ -117,8 +118,8 @@ class Search:
         return _Outcome(self._now.plan.suppose(verdicts), self._now.figures)
 
     @staticmethod
-    def _rate(outcomes: Mapping[Key, _Outcome], now: _Outcome) -> Callable[[Key], object]:
-        def rate(key: Key) -> object:
+    def _rate(outcomes: Mapping[Key, _Outcome], now: _Outcome) -> Callable[[Key], Rating]:
+        def rate(key: Key) -> Rating:
             outcome = outcomes[key]
             gained = outcome.delegated - now.delegated
             return (

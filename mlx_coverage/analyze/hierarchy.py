@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch._export.passes._node_metadata_hook import _EMPTY_NN_MODULE_STACK_KEY
 from torch.fx import Node
 
+from mlx_coverage.analyze.load import MODULE_PREFIX
 from mlx_coverage.analyze.model import NONE, Figures, Module, Place
 
 _STRICT_PATH = re.compile(r"\[['\"]?(\w+)['\"]?\]")
@@ -26,11 +28,13 @@ def list_modules(node: Node) -> list[tuple[str, str]]:
     """Path and class of the modules that a node was called in, outermost first."""
     stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
     found = []
-    for path, kind in stack.values():
+    for key, (path, kind) in stack.items():
+        if key == _EMPTY_NN_MODULE_STACK_KEY:  # of a node that a pass made outside all modules
+            continue
         # A strict export writes L['self'].layers[0]; a second call of a module has a number.
         cleaned = _STRICT_PATH.sub(r".\1", path.removeprefix("L['self']")).replace("._modules", "")
         name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-        found.append((cleaned.split("@")[0].strip("."), name))
+        found.append((cleaned.split("@")[0].strip("."), name.removeprefix(MODULE_PREFIX)))
     return found
 
 

@@ -9,11 +9,10 @@ from functools import cache
 
 import torch
 from executorch.exir.dialects.edge._ops import EdgeOpOverload
-from executorch.exir.dialects.edge.op.api import to_variant
+from executorch.exir.dialects.edge.op.api import SchemaKind, to_variant
 from executorch.exir.operator.convert import is_inplace_variant, is_out_variant
 from executorch.exir.passes.executorch_prim_ops_registry import _EXECUTORCH_SYM_OPS
 from torch._ops import OpOverload
-from torchgen.model import SchemaKind
 
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Target

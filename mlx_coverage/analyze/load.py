@@ -37,6 +37,9 @@ _KINDS = (
     "(module, args, kwargs, dynamic_shapes), or a dict of methods"
 )
 
+# Of the names under which model files are imported.
+MODULE_PREFIX = "_mlx_coverage_model_"
+
 
 @dataclass(frozen=True)
 class Exportable:
@@ -123,7 +126,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 def _import_file(path: Path) -> ModuleType:
     # Under a name of ours, so that a file called torch.py or test.py shadows nothing.
-    name = f"_mlx_coverage_model_{path.stem}"
+    name = f"{MODULE_PREFIX}{path.stem}"
     found = importlib.util.spec_from_file_location(name, path)
     assert found is not None
     assert found.loader is not None

@@ -148,7 +148,8 @@ class _Summary:
         self._figures = {node: cost.figures for node, cost in self._costs.items()}
         self._places = {node: locate_node(node) for node in self._nodes}
         self._schedule = Schedule(plan)
-        self._kernels = _attempt("missing kernels", self._find_kernels, {}, missing)
+        known: dict[Node, Reason] = {}
+        self._kernels = _attempt("missing kernels", self._find_kernels, known, missing)
 
     def make(self) -> MethodReport:
         """The report of the method."""
@@ -159,7 +160,8 @@ class _Summary:
             (node, self._figures[node], self._is_delegated(node)) for node in self._nodes
         )
         sources = tuple(dict.fromkeys(self._places.values()))
-        blockers, way = _attempt("blockers", self._find_blockers, ((), ()), self._missing)
+        unknown: tuple[tuple[Blocker, ...], tuple[Step, ...]] = ((), ())
+        blockers, way = _attempt("blockers", self._find_blockers, unknown, self._missing)
         return MethodReport(
             name=self._name,
             total=self._add(self._nodes),
@@ -191,8 +193,9 @@ class _Summary:
 
     def _find_kernels(self) -> dict[Node, Reason]:
         fallback = [node for node in self._nodes if not self._is_delegated(node)]
-        missing = find_missing_kernels(node.target for node in fallback) if fallback else {}
-        return {node: missing[node.target] for node in fallback if node.target in missing}
+        targets = {node: node.target for node in fallback if callable(node.target)}
+        missing = find_missing_kernels(targets.values()) if targets else {}
+        return {node: missing[target] for node, target in targets.items() if target in missing}
 
     def _find_blockers(self) -> tuple[tuple[Blocker, ...], tuple[Step, ...]]:
         search = Search(self._plan, self._figures)

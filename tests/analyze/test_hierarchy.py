@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlx_coverage.analyze.hierarchy import build_tree
+from mlx_coverage.analyze.hierarchy import build_tree, list_modules
 from mlx_coverage.analyze.model import NONE, Figures, Module
 from mlx_coverage.lowering.plan import Delegated
 from tests.analyze.planning import make_plan
@@ -91,3 +91,12 @@ def test_strict_export_names_modules_alike(strict: bool) -> None:
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     rows, _, _ = build_tree((node, Figures(1), True) for node in nodes)
     assert [row.path for row in rows] == ["", "layers.*", "layers.*.inner.*", "head"]
+
+
+def test_nodes_of_no_module_lie_in_the_model() -> None:
+    node = torch.fx.Graph().placeholder("x")
+    made = "_empty_nn_module_stack_from_metadata_hook"  # what torch's passes write
+    node.meta["nn_module_stack"] = {made: (made, made)}
+    assert list_modules(node) == []
+    node.meta["nn_module_stack"] = {"L__self__": ("", "_mlx_coverage_model_net.Net")}
+    assert list_modules(node) == [("", "net.Net")]
