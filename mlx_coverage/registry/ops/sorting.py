@@ -7,8 +7,9 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, OneOf, Rank, SameDtype
-from mlx_coverage.registry.samples import Choice, Dim, Integer, Tensor, draw, elementwise
+from mlx_coverage.registry.ops.operands import wrap_integer
+from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule, SameDtype
+from mlx_coverage.registry.samples import Choice, Dim, Number, Tensor, draw, elementwise
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family
 
@@ -61,15 +62,14 @@ def sort_stable(self, *, dim=-1, descending=False):
 
 @family.op(
     aten.topk.default,
-    # Different values: which of equal ones torch returns is not specified.
     samples=draw(
-        self=Tensor((2, "N"), below="N", unique=True),
-        k=Integer(1, 3),
-        dim=Choice((-1,)),
+        self=Tensor(("A+3", "*B", "N+3")),
+        k=Choice((1, 2, 3, 1, 2, 3, 0)),
+        dim=Choice((-1, 0)),
         largest=_FLAG,
         sorted=Choice((True,)),
-        sizes={"N": (3, 8)},
     ),
+    # Sorted results are also right where torch may leave them unsorted.
     rules=[Dtype("self", NUMBER)],
 )
 def topk(self, k, dim=-1, largest=True):
@@ -80,44 +80,67 @@ def topk(self, k, dim=-1, largest=True):
     return _take(self, order, dim), order
 
 
+def _search(sequence, values, right, side):
+    """Positions in a sorted `sequence`; a NaN belongs at its end."""
+    side = "right" if right or side == "right" else "left"
+    return mx.searchsorted(sequence, values, side)
+
+
+def _as_number(value, sequence):
+    return mx.array(wrap_integer(value, sequence.dtype), sequence.dtype)
+
+
+# No NaN: torch's search takes one in a sequence for neither smaller nor larger.
+_SEQUENCE = Tensor(("N",), sorted=True, low=-9, high=9)
+_SIDES = OneOf("side", (None, "left", "right"))
+_SEARCHED: list[Rule] = [
+    Dtype("sorted_sequence", NUMBER),
+    Rank("sorted_sequence", 1, 1),
+    _SIDES,
+    OneOf("sorter", (None,)),
+]
+_BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
+
+
 @family.op(
     aten.searchsorted.Tensor,
-    samples=draw(
-        sorted_sequence=Tensor(("N",), low=-9, high=9),
-        self=Tensor(("*S",)),
-        out_int32=_FLAG,
-        right=_FLAG,
-        sizes={"N": (0, 1)},  # so that it is sorted
-    ),
-    rules=[
-        Dtype("sorted_sequence", NUMBER),
-        Rank("sorted_sequence", 1, 1),
-        SameDtype(("sorted_sequence", "self")),
-        OneOf("side", (None,)),
-        OneOf("sorter", (None,)),
-    ],
+    samples=draw(sorted_sequence=_SEQUENCE, self=Tensor(("*S",)), out_int32=_FLAG, right=_FLAG),
+    rules=[*_SEARCHED, SameDtype(("sorted_sequence", "self"))],
     whole=True,
 )
-def searchsorted(sorted_sequence, self, *, right=False):
+def searchsorted(sorted_sequence, self, *, right=False, side=None):
     """searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
-    return mx.searchsorted(sorted_sequence, self, "right" if right else "left")
+    return _search(sorted_sequence, self, right, side)
+
+
+@family.op(
+    aten.searchsorted.Scalar,
+    samples=draw(sorted_sequence=_SEQUENCE, self=Number(), out_int32=_FLAG, right=_FLAG),
+    rules=_SEARCHED,
+    whole=True,
+)
+def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
+    """searchsorted(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
+    return _search(sorted_sequence, _as_number(self, sorted_sequence), right, side)
 
 
 @family.op(
     aten.bucketize.Tensor,
-    samples=draw(
-        self=Tensor(("*S",)),
-        boundaries=Tensor(("N",), low=-9, high=9),
-        right=_FLAG,
-        sizes={"N": (0, 1)},
-    ),
-    rules=[
-        Dtype("boundaries", NUMBER),
-        Rank("boundaries", 1, 1),
-        SameDtype(("self", "boundaries")),
-    ],
+    samples=draw(self=Tensor(("*S",)), boundaries=_SEQUENCE, right=_FLAG, out_int32=_FLAG),
+    rules=[*_BUCKETED, SameDtype(("self", "boundaries"))],
     whole=True,
 )
 def bucketize(self, boundaries, *, right=False):
     """bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
-    return mx.searchsorted(boundaries, self, "right" if right else "left")
+    return _search(boundaries, self, right, None)
+
+
+@family.op(
+    aten.bucketize.Scalar,
+    samples=draw(boundaries=_SEQUENCE, self=Number(), right=_FLAG),
+    rules=_BUCKETED,
+    whole=True,
+)
+def bucketize_scalar(self, boundaries, *, right=False):
+    """bucketize(Scalar self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
+    return _search(boundaries, _as_number(self, boundaries), right, None)
