@@ -20,6 +20,7 @@ MEANINGS = {
     "undelegated": "passes without the delegate, for the reasons given",
     "refused": "not run: a node falls back, and the ExecuTorch runtime has no kernel for it",
     "not exported": "not run: torch refuses the model or its export, before any backend",
+    "not run": "the suite skips it for every backend",
     "failed": "lowering, loading, running or comparing failed",
 }
 
@@ -53,7 +54,7 @@ class Result:
             return "undelegated"
         if self.outcome == "SKIPPED":
             return "refused" if self.fallback else "not exported"
-        return "failed"
+        return "not run" if self.outcome == "NOT_RUN" else "failed"
 
 
 def render(rows: Mapping[str, Sequence[Result]]) -> str:
