@@ -8,6 +8,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from signal import Signals
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 from mlx_coverage import __version__
 from mlx_coverage.analyze.failures import InputError
@@ -116,27 +117,39 @@ def _compute_key(model: str, folder: Path) -> str:
 
 def check(task: Task) -> Outcome:
     """Check one model in a new process."""
-    command = [sys.executable, "-m", "mlx_coverage", "check", task.model, "--json", "-"]
-    try:
-        done = subprocess.run(
-            command, cwd=task.folder, capture_output=True, timeout=task.timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        sentence = f"no result within {task.timeout:g} s: the process was stopped"
-        return Outcome(task.name, task.key, "timed out", sentence)
-    text, said = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
-    if done.returncode < 0:
-        sentence = f"the process died of {Signals(-done.returncode).name}"
+    # -P: the model's folder holds nothing that the command line itself should import.
+    command = [sys.executable, "-P", "-m", "mlx_coverage", "check", task.model, "--json", "-"]
+    # Files, not pipes: a pipe stays open as long as any child of a killed process lives.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            done = subprocess.run(
+                command, cwd=task.folder, stdout=out, stderr=err, timeout=task.timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            sentence = f"no result within {task.timeout:g} s: the process was stopped"
+            return Outcome(task.name, task.key, "timed out", sentence)
+        text, said = _read(out), _read(err)
+    return _judge(task, done.returncode, text, said)
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _judge(task: Task, code: int, text: str, said: str) -> Outcome:
+    if code < 0:
+        sentence = f"the process died of {Signals(-code).name}"
         return Outcome(task.name, task.key, "crashed", sentence)
     # The last line of ours; without one, the model's code ended the process.
     ours = [line for line in said.splitlines() if line.startswith(_PREFIX)]
     sentence = ours[-1].removeprefix(_PREFIX) if ours else ""
-    if done.returncode in _CHECKED and text:
+    if code in _CHECKED and text:
         return Outcome(task.name, task.key, "checked", "", text)
-    if done.returncode == _MODEL_FAILED:
+    if code == _MODEL_FAILED:
         return Outcome(task.name, task.key, "failed", sentence, text)
     status: Status = "failed" if sentence else "crashed"
-    sentence = sentence or f"the process ended with exit code {done.returncode}"
+    sentence = sentence or f"the process ended with exit code {code}"
     return Outcome(task.name, task.key, status, sentence)
 
 

@@ -60,12 +60,16 @@ def run(args: argparse.Namespace) -> int:
     todo = [task for task in tasks if known[task.name] is None]
     if len(todo) < len(tasks):
         console.say(f"{len(tasks) - len(todo)} of {len(tasks)} models are known from before")
-    if todo:
-        with _open_executor(args) as executor, _show_progress(len(todo)) as advance:
-            for outcome in run_tasks(todo, executor):
-                known[outcome.name] = outcome
-                _save(folder, outcome)
-                advance(outcome)
+    try:
+        if todo:
+            with _open_executor(args) as executor, _show_progress(len(todo)) as advance:
+                for outcome in run_tasks(todo, executor):
+                    known[outcome.name] = outcome
+                    _save(folder, outcome)
+                    advance(outcome)
+    except KeyboardInterrupt:
+        console.say("interrupted; what was checked is kept, the next sweep goes on from there")
+        return exits.INTERRUPTED
     outcomes = {
         name: (read_report(outcome), outcome.sentence)
         for name, outcome in known.items()
