@@ -13,8 +13,8 @@ from mlx_coverage.report.verdict import (
     describe_work,
 )
 
-# ASCII punctuation may be escaped in Markdown, and only some of it means something.
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~@:])")
+# What would mark up, mention, refer to an issue or become a link.
+_MARKUP = re.compile(r"([\\`*_\[\]#|~@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 
 
 def render_markdown(report: CoverageReport) -> str:

@@ -93,7 +93,9 @@ class LineFinding:
 
     def describe(self) -> str:
         """One sentence: how many nodes of which ops, and what the values are."""
-        sentences = dict.fromkeys(finding.reason.sentence for finding in self.findings)
+        sentences = dict.fromkeys(
+            finding.reason.sentence.removeprefix(f"{finding.op}: ") for finding in self.findings
+        )
         ops: dict[str, int] = {}
         for finding in self.findings:
             ops[finding.op] = ops.get(finding.op, 0) + finding.count

@@ -244,7 +244,15 @@ def test_markdown_cells_hold(text: str) -> None:
     assert len(rows) == 4
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
     assert not re.search(r"<(?!/?(code|br)>)", page)
-    assert not re.search(r"(?<!\\)[\[@{]", page)
+    assert not re.search(r"(?<!\\)[\[@]", page)
+
+
+def test_addresses_in_markdown_are_no_links() -> None:
+    page = render_markdown(make_report("https://a.example www.b.example @c #1 *d* _e_ `f` ~g~"))
+    for plain in (r"https\://a", r"www\.b", r"\@c", r"\#1", r"\*d\*", r"\_e\_", r"\`f\`", r"\~g"):
+        assert plain in page
+    assert "https://" not in page
+    assert "www.b" not in page
 
 
 def test_csv_holds_every_finding() -> None:
