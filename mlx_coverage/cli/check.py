@@ -41,7 +41,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="path.py, path.py::name, package.module:name, or a saved .pt2; the name is an "
+        help="path.py, path.py::name, package.module:name, a saved .pt2, or zoo:NAME; a name is an "
         "nn.Module with example_inputs beside it, an ExportedProgram, a function that returns "
         "(module, args, kwargs, dynamic_shapes), or a dict of methods",
     )
