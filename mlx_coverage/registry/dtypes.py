@@ -45,6 +45,7 @@ FLOAT = frozenset({torch.float16, torch.bfloat16, torch.float32})
 SIGNED = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
 INTEGER = SIGNED | {torch.uint8}
 BOOL = frozenset({torch.bool})
+COMPLEX = frozenset({torch.complex64})
 INDEX = frozenset({torch.int32, torch.int64})
 NUMBER = FLOAT | INTEGER
 ANY = NUMBER | BOOL
