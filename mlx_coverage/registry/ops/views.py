@@ -5,10 +5,12 @@ decomposed into these.
 """
 
 import torch
+from torch._prims_common import is_contiguous_or_false
 
+from mlx_coverage.registry import reasons
 from mlx_coverage.registry.dtypes import ANY
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Range, Rank, Static
+from mlx_coverage.registry.rules import Dtype, Predicate, Range, Rank, Static
 from mlx_coverage.registry.samples import (
     Choice,
     Dim,
@@ -139,7 +141,39 @@ def unfold(self, dimension, size, step):
     return mx.moveaxis(mx.take(self, offsets, axis), axis + 1, self.ndim)
 
 
-family.gap(
-    "the result depends on the strides of the storage, which an MLX array does not have",
+def _lies_in_order(call):
+    operand = call.arguments["self"]
+    return operand.storage_offset() == 0 and is_contiguous_or_false(operand)
+
+
+@family.op(
     aten.as_strided.default,
+    samples=draw(
+        self=tensor("A+2", "B+4"),
+        size=Choice(((2, 2), (2, 3), (1, 2), (0, 2))),
+        stride=Choice(((1, 2), (2, 1), (0, 1), (1, 1), (3, 1))),
+        storage_offset=Choice((None, 0, 1)),
+    ),
+    rules=[
+        *_ANY,
+        # An MLX array has no storage to stride over, only elements in order.
+        Predicate(
+            _lies_in_order,
+            reasons.LAYOUT,
+            "self is contiguous, at the start of its storage",
+            "self",
+        ),
+    ],
+    view=True,
+)
+def as_strided(self, size, stride, storage_offset=None):
+    """as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor(a)"""  # noqa: E501
+    return mx.as_strided(self, size, stride, 0 if storage_offset is None else storage_offset)
+
+
+family.gap(
+    "it changes the storage of its input",
+    aten.resize_.default,
+    aten.resize_as_.default,
+    kind="op/mutation",
 )
