@@ -46,10 +46,11 @@ conformance-nightly: runtime
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n $(WORKERS) tests/op_conformance
 	$(MAKE) conformance-samples
 
-# ExecuTorch's own tests of backends, from its wheel.
+# ExecuTorch's own tests of backends, from its wheel; ARGUMENTS=--suite-continue goes on.
 backend-suite: runtime
 	$(BIN)/python -m pytest -q -n $(WORKERS) -W ignore --noconftest -p tests.backend_suite.plugin \
-		--pyargs executorch.backends.test.suite.operators --suite-report reports/backend_suite.md
+		--pyargs executorch.backends.test.suite.operators $(ARGUMENTS) \
+		--suite-results build/backend_suite.json --suite-report reports/backend_suite.md
 
 bench: runtime
 	$(BIN)/python -m benchmarks

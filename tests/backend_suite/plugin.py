@@ -4,6 +4,7 @@ The suite's own conftest parametrises over the flows that ship with ExecuTorch a
 place for another one; this fixture calls the same `run_test` with ours.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -114,6 +115,26 @@ def test_runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite-report", type=Path, help="write the result table to this file")
+    parser.addoption("--suite-results", type=Path, help="keep the results in this JSON file")
+    parser.addoption("--suite-continue", action="store_true", help="run what it does not hold")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what an earlier run has measured."""
+    if config.getoption("--suite-continue"):
+        known = _read_results(config.getoption("--suite-results"))
+        items[:] = [item for item in items if _name(item.nodeid) not in known]
+
+
+def _name(nodeid: str) -> str:
+    return nodeid.rpartition("suite/")[2]
+
+
+def _read_results(path: Path | None) -> dict[str, list[Result]]:
+    if path is None or not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {name: [Result(**result) for result in results] for name, results in found.items()}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -125,14 +146,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Write the table, in the process that sees every report."""
-    path = config.getoption("--suite-report")
-    if path is None:
+    report_path, path = config.getoption("--suite-report"), config.getoption("--suite-results")
+    if report_path is None:
         return
-    rows: dict[str, list[Result]] = {}
+    rows = _read_results(path) if config.getoption("--suite-continue") else {}
     for report in (r for reports in terminalreporter.stats.values() for r in reports):
         if not isinstance(report, pytest.TestReport):
             continue
-        name = report.nodeid.rpartition("suite/")[2]
+        name = _name(report.nodeid)
         found = [Result(**value) for key, value in report.user_properties if key == RESULT]
         if report.when == "teardown" and found:
             rows[name] = found
@@ -141,4 +162,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         elif report.when == "call" and name not in rows:
             why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
             rows[name] = [Result("NOT_RUN", message=str(why or "")[:200])]
-    path.write_text(render(rows), encoding="utf-8")
+    report_path.write_text(render(rows), encoding="utf-8")
+    if path is not None:
+        kept = {name: [asdict(result) for result in results] for name, results in rows.items()}
+        path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
