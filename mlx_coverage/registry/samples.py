@@ -65,10 +65,22 @@ class TensorList:
 
 @dataclass(frozen=True)
 class IndexList:
-    """`index`'s list: int64 (or bool) index tensors or None for leading dims of `of`."""
+    """`index`'s list: int64 index tensors or None for leading dims of `of`.
+
+    Where `masks` holds, sometimes one bool tensor of the sizes of leading dims instead.
+    """
 
     of: str = "self"
     unique: bool = False
+    masks: bool = False
+
+
+@dataclass(frozen=True)
+class IndexedTensor:
+    """A tensor whose shape broadcasts to that of `of` at `indices`; one element for a mask."""
+
+    of: str = "self"
+    indices: str = "indices"
 
 
 @dataclass(frozen=True)
@@ -127,7 +139,7 @@ class Expand:
 
 @dataclass(frozen=True)
 class Sizes:
-    """A list of `count` sizes; `count` may name an argument whose rank counts."""
+    """A list of `count` sizes; `count` may name an argument or a starred name whose rank counts."""
 
     count: int | str
     low: int = 0
@@ -191,8 +203,9 @@ class Number:
 
 
 Argument = (
-    Tensor | BroadcastTensor | TensorList | IndexList | Offsets | Dim | Dims | Permutation | Reshape
-    | Expand | Sizes | Shape | Size | SplitSizes | IndexInto | Choice | Integer | Number
+    Tensor | BroadcastTensor | TensorList | IndexList | IndexedTensor | Offsets | Dim | Dims
+    | Permutation | Reshape | Expand | Sizes | Shape | Size | SplitSizes | IndexInto | Choice
+    | Integer | Number
 )  # fmt: skip
 
 
@@ -204,17 +217,18 @@ class Samples:
         arguments: ATen argument to generator, in drawing order; arguments that are not
             named keep their schema default.
         sizes: dimension name to inclusive bounds; default (0, 4).
-        groups: bounds of the number of dimensions of starred names; default (0, 4).
+        groups: bounds of the number of dimensions of starred names, or another starred
+            name that has as many; default (0, 4).
     """
 
     arguments: Mapping[str, Argument]
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[int, int] | str] = field(default_factory=dict)
 
 
 def draw(
     sizes: Mapping[str, tuple[int, int]] | None = None,
-    groups: Mapping[str, tuple[int, int]] | None = None,
+    groups: Mapping[str, tuple[int, int] | str] | None = None,
     **arguments: Any,
 ) -> Samples:
     """`Samples` from keyword arguments, the usual way to write one."""

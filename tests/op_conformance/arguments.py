@@ -168,7 +168,10 @@ class Drawing:
         return any(name in ([dim] if dim == name else list_names(dim)) for dim in dims)
 
     def _bound_group(self, name: str) -> tuple[int, int]:
-        low, high = self.plan.groups.get(name, DEFAULT_GROUPS)
+        bounds = self.plan.groups.get(name, DEFAULT_GROUPS)
+        if isinstance(bounds, str):
+            return len(self.group(bounds)), len(self.group(bounds))
+        low, high = bounds
         for argument, (least, most) in self.domain.ranks.items():
             generator = self.plan.arguments.get(argument)
             dims = getattr(generator, "dims", ())
@@ -221,7 +224,21 @@ def _(generator: samples.Tensor, name: str, drawing: Drawing) -> Any:
 def _(generator: samples.BroadcastTensor, name: str, drawing: Drawing) -> Any:
     if generator.optional and _draw_none(name, drawing):
         return None
-    full = drawing.shape(generator.dims)
+    return _draw_broadcast(drawing.shape(generator.dims), generator, name, drawing)
+
+
+@draw_argument.register
+def _(generator: samples.IndexedTensor, name: str, drawing: Drawing) -> Any:
+    operand, indices = drawing.argument(generator.of), drawing.argument(generator.indices)
+    is_mask = any(index is not None and index.dtype == torch.bool for index in indices)
+    full = () if is_mask else tuple(torch.ops.aten.index(operand, indices).shape)
+    return _draw_broadcast(full, samples.BroadcastTensor(()), name, drawing)
+
+
+def _draw_broadcast(
+    full: tuple[int, ...], generator: samples.BroadcastTensor, name: str, drawing: Drawing
+) -> torch.Tensor:
+    """A tensor of some trailing dims of `full`, some of them 1."""
     least, most = drawing.domain.ranks.get(name, (0, 99))
     fewest, largest = max(0, len(full) - most), max(0, len(full) - least)
     missing = drawing.draw(
@@ -261,6 +278,10 @@ def _(generator: samples.IndexList, name: str, drawing: Drawing) -> Any:
     sizes = drawing.shape_of(generator.of)
     if not sizes:
         reject()
+    if generator.masks and drawing.draw(one_of((False, False, True)), label=f"{name} is a mask"):
+        masked = sizes[: drawing.draw(integers(1, len(sizes)), label=f"{name} rank")]
+        free = drawing.bounds(None, None)
+        return [draw_elements(drawing.draw, name, masked, torch.bool, free)]
     ranks = drawing.draw(integers(1, len(sizes)), label=f"length of {name}")
     shape = drawing.draw(
         st.lists(integers(1, 3), min_size=0, max_size=2).map(tuple), label=f"{name} shape"
@@ -366,8 +387,10 @@ def _(generator: samples.Expand, name: str, drawing: Drawing) -> Any:
 
 @draw_argument.register
 def _(generator: samples.Sizes, name: str, drawing: Drawing) -> Any:
-    count = generator.count
-    length = len(drawing.shape_of(count)) if isinstance(count, str) else count
+    length = generator.count
+    if isinstance(length, str):
+        named = drawing.group if length.startswith("*") else drawing.shape_of
+        length = len(named(length))
     low, high = _narrow(generator.low, generator.high, name, drawing)
     return [drawing.draw(integers(low, high), label=f"{name}[{i}]") for i in range(length)]
 
