@@ -275,7 +275,8 @@ PRESETS = (
         "qwen3.5-35b-a3b", "Qwen 3.5 MoE", (QWEN_3_5_MOE,),
         {
             **{name: size for name, size in SMALL_DECODER.items() if name != "intermediate_size"},
-            "num_hidden_layers": 4, "moe_intermediate_size": 32,
+            "num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"],
+            "moe_intermediate_size": 32,
             "shared_expert_intermediate_size": 32, "num_experts": 8, "num_experts_per_tok": 2,
             "linear_key_head_dim": 16, "linear_value_head_dim": 16,
             "linear_num_key_heads": 2, "linear_num_value_heads": 4,
