@@ -7,7 +7,7 @@ import torch
 
 from mlx_coverage.registry import rules
 from mlx_coverage.registry.dtypes import ANY
-from mlx_coverage.registry.samples import BroadcastTensor, Tensor, TensorList
+from mlx_coverage.registry.samples import BroadcastTensor, IndexedTensor, Tensor, TensorList
 from mlx_coverage.registry.spec import OpSpec
 
 # Torch dtypes by the names that samples use.
@@ -93,6 +93,6 @@ def list_followers(spec: OpSpec) -> list[str]:
     return [
         name
         for name, generator in (spec.samples.arguments if spec.samples else {}).items()
-        if isinstance(generator, (Tensor, BroadcastTensor, TensorList))
+        if isinstance(generator, (Tensor, BroadcastTensor, IndexedTensor, TensorList))
         and getattr(generator, "dtype", None) is None
     ]

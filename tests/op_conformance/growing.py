@@ -12,7 +12,7 @@ from tests.op_conformance.cases import Case
 from tests.op_conformance.domain import read_domain
 
 # Arguments that hold sizes of a tensor as plain integers: its dimensions stay.
-_TIES = (samples.Reshape, samples.Expand, samples.SplitSizes, samples.IndexList)
+_TIES = (samples.Reshape, samples.Expand, samples.SplitSizes)
 
 
 def grow(case: Case, by: int) -> Case:
@@ -31,11 +31,10 @@ def grow(case: Case, by: int) -> Case:
         for name, group in case.groups.items()
     }
     drawing = Drawing(_refuse, case.spec, read_domain(case.spec), None, sizes=sizes, groups=groups)
-    grown = {
-        name: _resize(case.arguments[name], generator, drawing, case, by)
-        for name, generator in plan.arguments.items()
-        if name in case.arguments
-    }
+    grown = drawing.values
+    for name, generator in plan.arguments.items():
+        if name in case.arguments:
+            grown[name] = _resize(case.arguments[name], generator, drawing, case, by)
     return case.replace(**grown)
 
 
@@ -66,11 +65,18 @@ def _resize(value: Any, generator: Any, drawing: Drawing, case: Case, by: int) -
             if generator.sorted:
                 return _tile(value, shape).sort(-1).values
         case samples.BroadcastTensor() if value is not None:
-            full = drawing.shape(generator.dims)
-            kept = full[len(full) - value.dim() :]
-            shape = tuple(
-                1 if own == 1 else size for own, size in zip(value.shape, kept, strict=True)
-            )
+            shape = _broadcast(value, drawing.shape(generator.dims))
+        case samples.IndexedTensor() if value.dim():
+            operand, indices = drawing.values[generator.of], drawing.values[generator.indices]
+            shape = _broadcast(value, tuple(torch.ops.aten.index(operand, indices).shape))
+        case samples.IndexList():
+            sizes = tuple(drawing.values[generator.of].shape)
+            return [
+                _tile(index, sizes[: index.dim()])
+                if index is not None and index.dtype == torch.bool
+                else index
+                for index in value
+            ]
         case samples.Offsets():
             last = generator.last
             if case.arguments[last] if isinstance(last, str) else last:
@@ -83,6 +89,11 @@ def _resize(value: Any, generator: Any, drawing: Drawing, case: Case, by: int) -
         case _:
             return value
     return _tile(value, shape)
+
+
+def _broadcast(value: torch.Tensor, full: tuple[int, ...]) -> tuple[int, ...]:
+    kept = full[len(full) - value.dim() :]
+    return tuple(1 if own == 1 else size for own, size in zip(value.shape, kept, strict=True))
 
 
 def _lengthen(tensor: torch.Tensor, shape: tuple[int, ...], axis: Any, by: int) -> torch.Tensor:

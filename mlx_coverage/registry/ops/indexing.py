@@ -6,12 +6,14 @@ decomposed into these.
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, FLOAT, INDEX, NUMBER
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, INDEX
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import widen_half
-from mlx_coverage.registry.rules import Dtype, Rank, Rule, SameDtype
+from mlx_coverage.registry.rules import Dtype, Predicate, Rank, Rule, SameDtype
 from mlx_coverage.registry.samples import (
     Choice,
+    IndexedTensor,
     IndexList,
     Integer,
     draw,
@@ -79,7 +81,6 @@ def _result_order(axes, rest, rank):
 @family.op(
     aten.index.Tensor,
     samples=draw(
-        sizes={"N": (1, 4), "*S": (1, 4)},
         groups={"*S": (0, 3)},
         self=tensor("N", "*S"),
         indices=IndexList(),
@@ -96,25 +97,42 @@ def index(self, indices):
     return mx.transpose(gathered, order) if order != sorted(order) else gathered
 
 
+def _is_expressible(call):
+    """A mask alone, put to values that are the same at each of its places."""
+    masks = [t for t in call.tensors("indices") if t.dtype == torch.bool]
+    if not masks:
+        return True
+    (values,) = call.tensors("values")
+    rest = call.arguments["self"].dim() - masks[0].dim()
+    return len(call.tensors("indices")) == 1 and (values.dim() <= rest or values.dim() == 0)
+
+
 @family.op(
     aten.index_put.default,
     samples=draw(
-        sizes={"N": (1, 4), "*S": (1, 4)},
         groups={"*S": (0, 3)},
         self=tensor("N", "*S"),
-        indices=IndexList(unique=True),
-        values=tensor(),
+        indices=IndexList(unique=True, masks=True),
+        values=IndexedTensor(),
         accumulate=Choice((False, True)),
     ),
     rules=[
-        Dtype("self", NUMBER),
+        Dtype("self", ANY),
         SameDtype(("self", "values")),
-        Dtype("indices", INDEX),
+        Dtype("indices", INDEX | BOOL),
         Rank("self", 1),
+        Predicate(
+            _is_expressible,
+            reasons.DATA_DEPENDENT,
+            "a bool index stands alone, with values of no dimension of their own for it",
+            "indices",
+        ),
     ],
 )
 def index_put(self, indices, values, accumulate=False):
     """index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor"""
+    if any(index is not None and index.dtype == mx.bool_ for index in indices):
+        return _put_at_mask(self, indices, values, accumulate)
     leading, arrays, axes, rest = _lead(self, indices)
     arrays = mx.broadcast_arrays(*arrays) if len(arrays) > 1 else arrays
     places = list(arrays[0].shape)
@@ -131,9 +149,23 @@ def index_put(self, indices, values, accumulate=False):
         return mx.put_along_axis(self, where, values, axes[0])
     values = mx.transpose(values, _invert(order))
     if accumulate:
-        leading, values = widen_half(leading), widen_half(values)
+        leading, values = _widen_sum(leading), _widen_sum(values)
     result = mx.indexing.scatter(leading, list(arrays), values, "add" if accumulate else "set")
     return mx.transpose(result, _invert(axes + rest))
+
+
+def _put_at_mask(self, indices, values, accumulate):
+    (axis,) = (axis for axis, index in enumerate(indices) if index is not None)
+    rest = self.ndim - axis - indices[axis].ndim
+    mask = mx.reshape(indices[axis], list(indices[axis].shape) + [1] * rest)
+    if accumulate:
+        wide = _widen_sum(self)
+        return mx.where(mask, wide + _widen_sum(values), wide)
+    return mx.where(mask, values, self)
+
+
+def _widen_sum(a):
+    return mx.astype(a, mx.int32) if a.dtype == mx.bool_ else widen_half(a)
 
 
 def _invert(order):
