@@ -13,7 +13,7 @@ from torch._subclasses import FakeTensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from mlx_coverage.analyze.capture import Capture, plan_methods
+from mlx_coverage.analyze.capture import Capture, lower_methods
 from mlx_coverage.analyze.failures import AttestationError, InputError
 from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
 from mlx_coverage.lowering.partitioner import INDEX, MLXPartitioner
@@ -70,7 +70,7 @@ def verify(
                 "--verify lowers in full, and the model's weights are not there (meta tensors); "
                 "leave it out, or load the weights"
             )
-    attest_methods(planned.plans, plan_methods(programs, make).lowered)
+    attest_methods(planned.plans, lower_methods(programs, make).lowered)
 
 
 def list_outside(lowered: GraphModule) -> list[Node]:

@@ -1,16 +1,17 @@
-"""From a model to a planned and lowered program, by ExecuTorch's own pipeline.
+"""From a model to its plan, and to its lowered program.
 
-`to_edge_transform_and_lower` runs with the real partitioner and its default compile
-configuration; only the backend records nothing, so weights may be absent (meta tensors).
-What is judged here is therefore what a user's own export judges.
+A plan is made of the program as ExecuTorch's default configuration would hand it to the
+partitioner: ExecuTorch's decompositions and passes, computing only what they change. Weights
+may be absent (meta tensors). That lowering comes to the same plan is tested for every
+example and family, and `verify` holds a user's own model against it.
 """
 
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,8 +24,9 @@ from mlx_coverage.analyze.failures import AttestationError, CaptureError, conden
 from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_node
+from mlx_coverage.lowering.edge import check_validity, convert_to_edge
 from mlx_coverage.lowering.partitioner import MLXPartitioner
-from mlx_coverage.lowering.plan import Fallback, PartitionPlan
+from mlx_coverage.lowering.plan import Fallback, PartitionPlan, plan
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import canonicalize, name_target
 
@@ -38,15 +40,24 @@ class Capture:
 
     Attributes:
         plans: the partition plan of each method.
-        lowered: the program that ExecuTorch made of it.
         refused: set when ExecuTorch refuses the program in its default configuration
             because of ops outside core ATen: the plan then says what would be delegated
             if it did not.
     """
 
     plans: Mapping[str, PartitionPlan]
-    lowered: EdgeProgramManager
     refused: CaptureError | None = None
+
+
+@dataclass(frozen=True)
+class Lowering(Capture):
+    """A model that ExecuTorch lowered.
+
+    Attributes:
+        lowered: the program that ExecuTorch made of it.
+    """
+
+    lowered: EdgeProgramManager = field(kw_only=True)
 
 
 def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
@@ -78,8 +89,53 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
 
 
 def plan_methods(
-    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+    programs: Mapping[str, ExportedProgram],
+    make: Callable[[], MLXPartitioner],
+    follow: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
 ) -> Capture:
+    """Plan the programs as partitioners from `make` would, without lowering them.
+
+    Args:
+        programs: by method; left as they are.
+        make: gives the partitioner of a method.
+        follow: gives a context for each stage, named in a few words.
+
+    Raises:
+        CaptureError: ExecuTorch would refuse the program for another reason than an op
+            outside core ATen.
+    """
+    plans: dict[str, PartitionPlan] = {}
+    refused = False
+    for name, program in programs.items():
+        partitioner = make()
+        try:
+            with follow(f"decomposing {name}"):
+                prepared = partitioner.transform_for_pre_decomposition(program)
+                kept, _ = partitioner.ops_to_not_decompose(prepared)
+            with follow(f"converting {name} to ExecuTorch's edge dialect"):
+                edge = convert_to_edge(prepared)
+                refused |= _is_refused(edge, kept)
+        except Exception as error:
+            raise _edge_failure(error) from error
+        with follow(f"planning {name}"):
+            plans[name] = plan(edge, partitioner.registry, partitioner.options)
+    return Capture(plans, _refuse(plans) if refused else None)
+
+
+def _is_refused(edge: ExportedProgram, kept: Sequence[OpOverload]) -> bool:
+    try:
+        check_validity(edge, kept)
+    except SpecViolationError as error:
+        # The program will not lower; what the delegate would take is still worth knowing.
+        if _NOT_CORE.search(str(error)):
+            return True
+        raise
+    return False
+
+
+def lower_methods(
+    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+) -> Lowering:
     """Lower the programs with partitioners from `make` and keep the plans.
 
     Raises:
@@ -100,18 +156,18 @@ def plan_methods(
         except SpecViolationError as error:
             if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
                 raise _edge_failure(error) from error
-            # The program will not lower; what the delegate would take is still worth knowing.
             config = EdgeCompileConfig(_check_ir_validity=False)
         except Exception as error:
             raise _edge_failure(error) from error
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
-    return Capture(plans, lowered, None if config._check_ir_validity else _refuse(plans))
+    refused = None if config._check_ir_validity else _refuse(plans)
+    return Lowering(plans, refused, lowered=lowered)
 
 
 def _refuse(plans: Mapping[str, PartitionPlan]) -> CaptureError:
     refused: dict[str, Source] = {}
-    for plan in plans.values():
-        for node, placement in plan.placements.items():
+    for found in plans.values():
+        for node, placement in found.placements.items():
             op = canonicalize(node.target)
             if isinstance(placement, Fallback) and _is_outside_core(op):
                 refused.setdefault(name_target(op), locate_node(node))

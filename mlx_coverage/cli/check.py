@@ -108,7 +108,7 @@ def _capture(
     model: str, args: argparse.Namespace
 ) -> tuple["CoverageReport", "CaptureError | None"]:
     from mlx_coverage.analyze import capture, load
-    from mlx_coverage.analyze.attest import attest_methods, verify
+    from mlx_coverage.analyze.attest import verify
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.lowering.partitioner import MLXPartitioner
@@ -118,9 +118,7 @@ def _capture(
     with load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)
-        with console.progress("lowering to ExecuTorch's edge dialect, and planning"):
-            planned = capture.plan_methods(programs, partial(make, _plan_only=True))
-            attest_methods(planned.plans, planned.lowered)
+        planned = capture.plan_methods(programs, make, console.progress)
         if args.verify and planned.refused is None:
             with console.progress("lowering in full"):
                 verify(programs, planned, make)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
     from torch.export import ExportedProgram
 
-    from mlx_coverage.analyze.capture import Capture
+    from mlx_coverage.analyze.capture import Lowering
     from mlx_coverage.analyze.load import Methods
 
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
                 programs = capture.export_methods(methods)
             with console.progress("lowering"):
                 make = partial(MLXPartitioner, exclude_ops=args.exclude)
-                lowered = capture.plan_methods(programs, make)
+                lowered = capture.lower_methods(programs, make)
                 if lowered.refused is not None:
                     raise lowered.refused
                 program = _finish(lowered.lowered)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     return exits.PASSED
 
 
-def _count(lowered: "Capture") -> str:
+def _count(lowered: "Lowering") -> str:
     from mlx_coverage.analyze.model import format_count, format_share
 
     plans = lowered.plans.values()

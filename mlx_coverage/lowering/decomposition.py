@@ -1,10 +1,11 @@
-"""What happens to an ATen program before ExecuTorch decomposes it.
+"""An ATen program decomposed as ExecuTorch would, and more exactly, before it does.
 
 Ops that ExecuTorch could not decompose far enough are decomposed as torch does. Patterns
 are substituted; then exactly those calls of whole ops that the registry declines are
 decomposed. ExecuTorch keeps an op for all of its calls or for none, so with
 the declined ones gone the op can be kept for the rest. What ExecuTorch would refuse to
-keep travels as an op of our own.
+keep travels as an op of our own. What is left is decomposed by ExecuTorch's own table, so
+that a plan can be made from here on, and ExecuTorch finds nothing more to decompose.
 """
 
 import copy
@@ -21,9 +22,10 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
-from mlx_coverage.lowering.substitution import may_match, remove_assertions, substitute_patterns
+from mlx_coverage.lowering.retracing import run_decompositions
+from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
-from mlx_coverage.registry.judge import Unsupported, judge_node
+from mlx_coverage.registry.judge import Supported, Unsupported, judge_node
 from mlx_coverage.registry.spec import Registry
 from mlx_coverage.registry.standins import define_standin
 
@@ -31,30 +33,46 @@ from mlx_coverage.registry.standins import define_standin
 def prepare_program(
     program: ExportedProgram, registry: Registry, options: Options
 ) -> ExportedProgram:
-    """A program in which every call of a whole op is one that the delegate takes.
+    """A decomposed program in which every call of a whole op is one that the delegate takes.
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _default_decomposition_table()
-    early = _find_early(program, registry, table)
-    if not (
-        early
-        or may_match(program, registry)
-        or _find_declined(program, registry, options)
-        or _find_refused(program, registry, table)
-    ):
-        return isolate(program)
+    table = _read_table()
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
-    prepared = isolate(program.run_decompositions(early))
+    prepared = run_decompositions(program, _find_early(program, registry, table))
     remove_assertions(prepared)
     substitute_patterns(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
         _inline(prepared.graph_module, node, _find_decomposition(node, table))
     for node in _find_refused(prepared, registry, table):
         node.target = define_standin(node.target)
-    prepared.graph_module.graph.lint()
-    prepared.graph_module.recompile()
-    return prepared
+    kept = list_kept(prepared, registry, options)
+    rest = {op: function for op, function in table.items() if op not in kept}
+    return isolate(run_decompositions(prepared, rest))
+
+
+def _read_table() -> dict[Any, Callable[..., Any]]:
+    # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
+    table: Any = _default_decomposition_table()
+    return dict(table.materialize() if hasattr(table, "materialize") else table)
+
+
+def list_kept(program: ExportedProgram, registry: Registry, options: Options) -> list[OpOverload]:
+    """The ops of a program that the delegate wants whole, every call of which it takes."""
+    constants = find_constants(program)
+    wanted: dict[OpOverload, bool] = {}
+    for node in program.graph.nodes:
+        if node.op != "call_function":
+            continue
+        target = canonicalize(node.target)
+        spec = registry.get(target)
+        if spec is None or not spec.whole or not isinstance(target, OpOverload):
+            continue
+        taken = not is_excluded(node, options) and isinstance(
+            judge_node(node, registry, constants), Supported
+        )
+        wanted[target] = wanted.get(target, True) and taken
+    return [target for target, taken in wanted.items() if taken]
 
 
 def isolate(program: ExportedProgram) -> ExportedProgram:
@@ -126,7 +144,7 @@ def _find_early(
             _is_refused(t, table) and (t in early or _is_whole(t, registry))
             for t in (n.target for n in inner)
         ):
-            early[op] = torch.export.default_decompositions()[op]
+            early[op] = table[op] if op in table else torch.export.default_decompositions()[op]
 
     for node in program.graph.nodes:
         if node.op == "call_function":

@@ -9,18 +9,9 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
-from mlx_coverage.lowering.decomposition import prepare_program
-from mlx_coverage.lowering.plan import (
-    Options,
-    PartitionPlan,
-    find_constants,
-    is_excluded,
-    normalize_ops,
-    plan,
-)  # fmt: skip
+from mlx_coverage.lowering.decomposition import list_kept, prepare_program
+from mlx_coverage.lowering.plan import Options, PartitionPlan, normalize_ops, plan
 from mlx_coverage.registry import default_registry
-from mlx_coverage.registry.call import canonicalize
-from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.spec import Registry
 
 # Key of a node's metadata: its position among the counted nodes of the plan.
@@ -70,23 +61,10 @@ class MLXPartitioner(Partitioner):
         self, ep: ExportedProgram
     ) -> tuple[list[OpOverload], Callable[[Node], bool] | None]:
         """The ops of the program that the delegate wants whole, every call of which it takes."""
-        constants = find_constants(ep)
-        wanted: dict[OpOverload, bool] = {}
-        for node in ep.graph.nodes:
-            if node.op != "call_function":
-                continue
-            target = canonicalize(node.target)
-            spec = self.registry.get(target)
-            if spec is None or not spec.whole or not isinstance(target, OpOverload):
-                continue
-            taken = not is_excluded(node, self.options) and isinstance(
-                judge_node(node, self.registry, constants), Supported
-            )
-            wanted[target] = wanted.get(target, True) and taken
-        return [target for target, taken in wanted.items() if taken], None
+        return list_kept(ep, self.registry, self.options), None
 
     def transform_for_pre_decomposition(self, exported_program: ExportedProgram) -> ExportedProgram:
-        """Substitute patterns; decompose those calls of whole ops that the registry declines."""
+        """Substitute patterns; decompose all but the calls of whole ops that the delegate takes."""
         return prepare_program(exported_program, self.registry, self.options)
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:

@@ -9,7 +9,6 @@ Programs with parts that this cannot carry over take torch's way.
 import copy
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +27,7 @@ from torch._guards import TracingContext, tracing
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
+from torch._utils import _functionalize_sync
 from torch.export import ExportedProgram
 from torch.export._trace import _ignore_backend_decomps
 from torch.export.exported_program import (
@@ -93,24 +93,23 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
         program: left as it is.
         table: overload to decomposition, of composite ops too; an empty one functionalises.
     """
-    if not _can_carry_over(program):
-        return program.run_decompositions(dict(table))
-    composite, functional = _split(table)
     mode = _detect_fake_mode_from_gm(program.graph_module)
+    if not isinstance(mode, FakeTensorMode) or not _can_carry_over(program):
+        decomposed: ExportedProgram = program.run_decompositions(dict(table))
+        return decomposed
+    composite, functional = _split(table)
     placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
-    retracer = _Retracer(program, composite, functional)
-    with ExitStack() as stack:
-        for context in (
-            torch.no_grad(),
-            _ignore_backend_decomps(),
-            _compiling_state_context(),
-            _override_composite_implicit_decomp(composite),
-            tracing(TracingContext(mode)),
-            mode,
-            enable_python_dispatcher(),
-            fx_traceback.preserve_node_meta(),
-        ):
-            stack.enter_context(context)
+    retracer = _Retracer(program, mode.shape_env, composite, functional)
+    with (
+        torch.no_grad(),
+        _ignore_backend_decomps(),
+        _compiling_state_context(),
+        _override_composite_implicit_decomp(composite),
+        tracing(TracingContext(mode)),
+        mode,
+        enable_python_dispatcher(),
+        fx_traceback.preserve_node_meta(),
+    ):
         values = [_detach(node.meta["val"]) for node in placeholders]
         traced = make_fx(retracer.run, decomposition_table=dict(functional))(*values)
         traced.graph.eliminate_dead_code()
@@ -120,11 +119,7 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
 
 
 def _can_carry_over(program: ExportedProgram) -> bool:
-    signature = program.graph_signature
-    mode = _detect_fake_mode_from_gm(program.graph_module)
-    if signature.backward_signature is not None or not isinstance(mode, FakeTensorMode):
-        return False
-    return all(
+    return program.graph_signature.backward_signature is None and all(
         _is_known(node, module)
         for module in program.graph_module.modules()
         if isinstance(module, GraphModule)
@@ -150,9 +145,7 @@ def _split(table: Table) -> tuple[dict[Any, Any], dict[Any, Any]]:
     # Collecting the composite ops takes torch longer than a small program; their number
     # changes only when a library is loaded.
     count = len(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
-    composite = {
-        op: table.get(op, _special_op_to_preserve_cia) for op in _list_preservable(count)
-    }
+    composite = {op: table.get(op, _special_op_to_preserve_cia) for op in _list_preservable(count)}
     composite |= {op: run for op, run in table.items() if op in composite}
     return composite, {op: run for op, run in table.items() if op not in composite}
 
@@ -166,8 +159,11 @@ def _list_preservable(count: int) -> tuple[Any, ...]:
 class _Retracer:
     """One walk over a program's graph, below `make_fx`."""
 
-    def __init__(self, program: ExportedProgram, composite: Table, functional: Table) -> None:
+    def __init__(
+        self, program: ExportedProgram, shapes: Any, composite: Table, functional: Table
+    ) -> None:
         self.mutated: list[InputSpec] = []
+        self._shapes = shapes
         self._program = program
         self._graph = program.graph_module.graph
         self._composite = composite
@@ -219,8 +215,9 @@ class _Retracer:
             return self._note_change(node, self._measure(node))
         if not isinstance(node.target, OpOverload):
             return self._note_change(node, node.target(*self._map(node.args)))  # type: ignore[operator]
-        if self._is_carried_over(node):
-            return self._carry_over(node)
+        with torch._C.DisableTorchFunction():  # make_fx notes every access to a tensor's shape
+            if self._is_carried_over(node):
+                return self._carry_over(node)
         return self._note_change(node, self._dispatch(node))
 
     def _measure(self, node: Node) -> Any:
@@ -287,19 +284,16 @@ class _Retracer:
             args, kwargs = self._map((node.args, dict(node.kwargs)))
             args, kwargs = pytree.tree_map_only(torch.Tensor, self._wrap, (args, kwargs))
             result = node.target(*args, **kwargs)  # type: ignore[operator]
-        rebind_unbacked(self._mode_of_shapes(), node, result)
+        rebind_unbacked(self._shapes, node, result)
         if node in self._tainted:
             return result
         return pytree.tree_map(_unwrap, result)
 
-    def _mode_of_shapes(self) -> Any:
-        mode = _detect_fake_mode_from_gm(self._program.graph_module)
-        return mode.shape_env if mode is not None else None
-
     def _note_change(self, node: Node, value: Any) -> Any:
-        if not _agree(value, node.meta.get("val")):
-            self._changed.add(node)
-        self._note_sizes(value)
+        with torch._C.DisableTorchFunction():
+            if not agree(value, node.meta.get("val")):
+                self._changed.add(node)
+            self._note_sizes(value)
         return value
 
     def _note_sizes(self, value: Any) -> None:
@@ -334,7 +328,7 @@ class _Retracer:
 def _unwrap(value: Any) -> Any:
     if not isinstance(value, FunctionalTensor):
         return value
-    torch._sync(value)
+    _functionalize_sync(value)  # type: ignore[no-untyped-call]
     return torch._from_functional_tensor(value.elem)
 
 
@@ -342,16 +336,18 @@ def _detach(value: Any) -> Any:
     return snapshot_fake(value) if isinstance(value, torch.Tensor) else value
 
 
-def _agree(found: Any, expected: Any) -> bool:
+def agree(found: Any, expected: Any) -> bool:
     if isinstance(found, torch.Tensor):
-        return isinstance(expected, torch.Tensor) and _describe(found) == _describe(expected)
+        if not isinstance(expected, torch.Tensor):
+            return False
+        return _describe(found) == _describe(expected)
     if isinstance(found, (list, tuple)):
         return (
             isinstance(expected, (list, tuple))
             and len(found) == len(expected)
-            and all(map(_agree, found, expected))
+            and all(map(agree, found, expected))
         )
-    return _express(found) == _express(expected)
+    return bool(_express(found) == _express(expected))
 
 
 def _describe(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -446,10 +442,11 @@ def _rebuild(
     ]
     signature = ExportGraphSignature(copy.copy(program.graph_signature.input_specs), specs)
     traced.meta.update(program.graph_module.meta)
-    module, signature = _remove_unnecessary_copy_op_pass(traced, signature)
+    if any(spec.kind is not OutputKind.USER_OUTPUT for spec in specs):
+        traced, signature = _remove_unnecessary_copy_op_pass(traced, signature)
     return ExportedProgram(
-        root=module,
-        graph=module.graph,
+        root=traced,
+        graph=traced.graph,
         graph_signature=signature,
         state_dict=program.state_dict,
         range_constraints=program.range_constraints,

@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.utils.matcher_utils import InternalMatch, SubgraphMatcher
 
 from mlx_coverage.lowering.plan import Options, is_assertion, is_excluded
+from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.samples import Tensor as TensorSample
 from mlx_coverage.registry.spec import Pattern, Registry
@@ -66,13 +67,6 @@ def remove_assertions(program: ExportedProgram) -> None:
             graph.erase_node(node)
 
 
-def may_match(program: ExportedProgram, registry: Registry) -> bool:
-    """Whether some pattern's ops are all there: cheap, and never wrong when it says no."""
-    nodes = program.graph_module.graph.nodes
-    present = {node.target for node in nodes if node.op == "call_function"}
-    return any(_ops(pattern) <= present for pattern in registry.patterns)
-
-
 @cache
 def _ops(pattern: Pattern) -> frozenset[Any]:
     # In float32: casts may still be spelled otherwise before functionalisation.
@@ -120,7 +114,7 @@ def _trace(pattern: Pattern, dtype: torch.dtype) -> _Traced:
             return function(*values)
 
     program = export(Function(), tuple(examples.values()))
-    program = program.run_decompositions({})
+    program = run_decompositions(program, {})
     remove_assertions(program)
     graph = program.graph_module.graph
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]

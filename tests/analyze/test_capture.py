@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from mlx_coverage.analyze.attest import attest, attest_methods
-from mlx_coverage.analyze.capture import Capture, export_methods, plan_methods
+from mlx_coverage.analyze.capture import Lowering, export_methods, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare, run_eagerly
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError
 from mlx_coverage.analyze.load import Exportable, open_model
@@ -40,8 +40,8 @@ def export(module: nn.Module, *args: Any) -> ExportedProgram:
     return export_methods({"forward": Exportable(module, args)})["forward"]
 
 
-def capture(module: nn.Module, *args: Any) -> Capture:
-    return plan_methods({"forward": export(module, *args)}, make)
+def lower(module: nn.Module, *args: Any) -> Lowering:
+    return lower_methods({"forward": export(module, *args)}, make)
 
 
 def describe(program: ExportedProgram) -> list[Any]:
@@ -58,7 +58,7 @@ def test_users_program_stays_as_it_was() -> None:
     program = export(Running(), torch.ones(3))
     before = describe(program)
     plan_methods({"forward": program}, make)
-    plan_methods({"forward": program}, MLXPartitioner)
+    lower_methods({"forward": program}, MLXPartitioner)
     assert describe(program) == before
 
 
@@ -117,7 +117,7 @@ def falsify(plan: PartitionPlan, index: int, placement: Delegated | Fallback) ->
 
 
 def test_attestation_notices_any_difference() -> None:
-    planned = capture(Running(), torch.ones(3))
+    planned = lower(Running(), torch.ones(3))
     attest_methods(planned.plans, planned.lowered)
     plan = planned.plans["forward"]
     graph = planned.lowered.exported_program().graph_module
