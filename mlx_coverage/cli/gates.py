@@ -54,7 +54,8 @@ def read_report(path: Path) -> "CoverageReport":
 
 def hold_share(report: "CoverageReport", threshold: float | None) -> int:
     """The exit code of `--fail-under`."""
-    if threshold is None:
+    if threshold is None or not report.methods:
+        # A model that did not reach the plan has failed already, and has no share.
         return exits.PASSED
     from mlx_coverage.analyze.model import format_share
 
