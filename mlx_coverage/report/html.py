@@ -4,8 +4,13 @@ Model strings are untrusted: jinja2 escapes every one, control characters are re
 the page's own policy runs no script but ours.
 """
 
+import dataclasses
 import hashlib
+import json
+import re
 from base64 import b64encode
+from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,32 +18,226 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mlx_coverage.analyze.model import CoverageReport, format_count, format_share
+from mlx_coverage.analyze.difference import Difference
+from mlx_coverage.analyze.model import (
+    NONE,
+    Blocker,
+    CoverageReport,
+    Figures,
+    Finding,
+    Fix,
+    MethodReport,
+    Module,
+    OpStatus,
+    Source,
+    format_bytes,
+    format_count,
+    format_flops,
+    format_share,
+)
+from mlx_coverage.report.source_marks import MarkedFile, list_lines, list_shown_lines, mark_files
 from mlx_coverage.report.text import sanitize
+from mlx_coverage.report.treemap import Cell, make_treemaps
+from mlx_coverage.report.views import View, make_views, name_segments
 
 _TEMPLATES = Path(__file__).parent / "templates"
+# Longer tables are cut, which the page says; the JSON inside the page holds everything.
+ROWS = 1000
 
 
-def render_html(report: CoverageReport) -> str:
-    """The whole page."""
+def render_html(report: CoverageReport, difference: Difference | None = None) -> str:
+    """The whole page.
+
+    Args:
+        report: to be shown.
+        difference: of the report from its baseline, if there is one.
+    """
     style, script = _read_asset("report.css"), _read_asset("report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
+    methods = [
+        _MethodPage.make(f"m{number}", method, report)
+        for number, method in enumerate(report.methods, 1)
+    ]
     page = _make_environment().get_template("report.html.j2")
     return page.render(
         report=report,
+        difference=difference,
+        methods=methods,
+        rows=ROWS,
         style=Markup(style),
         script=Markup(script),
+        data=_embed(report, methods),
         policy=Markup(policy),
-        weigh=_weigh,
     )
 
 
-def _weigh(nodes: int, total: int) -> int:
-    # The policy forbids style attributes, so a width is one of twenty classes.
-    return max(1, round(20 * nodes / total))
+@dataclass(frozen=True)
+class _BlockerRow:
+    """A blocker, its findings and what would mend them."""
+
+    blocker: Blocker
+    anchor: str
+    sentence: str
+    remedy: str
+    fixes: tuple[Fix, ...]
+
+
+@dataclass(frozen=True)
+class _MethodPage:
+    """What the template shows of a method beside the report itself.
+
+    Attributes:
+        key: prefix of its ids.
+        segments: names of the segments.
+        reads: bytes that each segment takes from other segments and the caller.
+        anchors: id of each finding.
+        blockers: with fixes.
+        files: the source, marked.
+        lines: where a line of source is shown: file and line to an id.
+        depths: of the rows of the module tree.
+        names: of the modules, below their parents.
+        treemaps: cells by measure.
+        views: of the graph.
+        statuses: of the ops, by name.
+    """
+
+    key: str
+    method: MethodReport
+    segments: list[str]
+    reads: list[int]
+    anchors: list[str]
+    blockers: list[_BlockerRow]
+    files: list[MarkedFile]
+    lines: dict[tuple[str, int], str]
+    depths: list[int]
+    names: list[str]
+    treemaps: dict[str, list[Cell]]
+    views: list[View]
+    statuses: dict[str, OpStatus]
+
+    @classmethod
+    def make(cls, key: str, method: MethodReport, report: CoverageReport) -> "_MethodPage":
+        anchors = _name_findings(method)
+        files = mark_files(method, report.files)
+        reads = [0] * len(method.segments)
+        for crossing in method.crossings:
+            if crossing.target != NONE:
+                reads[crossing.target] += crossing.bytes
+        depths: list[int] = []
+        for module in method.modules:
+            depths.append(0 if module.parent == NONE else depths[module.parent] + 1)
+        return cls(
+            key=key,
+            method=method,
+            segments=name_segments(method),
+            reads=reads,
+            anchors=anchors,
+            blockers=[_join_findings(b, method.findings, anchors) for b in method.blockers],
+            files=files,
+            lines={
+                line: f"{key}-s{i}-L{number}"
+                for line, (i, number) in list_shown_lines(files).items()
+            },
+            depths=depths,
+            names=[_name_module(module, method) for module in method.modules],
+            treemaps=make_treemaps(method),
+            views=make_views(method),
+            statuses={status.op: status for status in report.statuses},
+        )
+
+    def find_line(self, source: Source) -> str | None:
+        """The id of the user's line, where the page shows it."""
+        if source.file is None or source.line is None:
+            return None
+        return self.lines.get((source.file, source.line))
+
+    def describe_end(self, segment: int, caller: str) -> str:
+        """The name of a segment, or the caller's part."""
+        return caller if segment == NONE else self.segments[segment]
+
+    def list_makers(self, nodes: tuple[int, ...]) -> list[tuple[str, int]]:
+        """The ops that made the values of a crossing, and how often."""
+        graph, ops = self.method.graph, self.method.ops
+        return Counter(ops[graph.op[node]].op for node in nodes).most_common()
+
+
+def _name_findings(method: MethodReport) -> list[str]:
+    """An id for each finding that neither line numbers nor node names change."""
+    repeated: Counter[str] = Counter()
+    anchors = []
+    for finding in method.findings:
+        source = finding.source
+        parts = (method.name, finding.op, finding.reason.slug, source.file or "", source.code)
+        digest = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:10]
+        repeated[digest] += 1
+        number = f"-{repeated[digest]}" if repeated[digest] > 1 else ""
+        anchors.append(f"finding-{digest}{number}")
+    return anchors
+
+
+def _name_module(module: Module, method: MethodReport) -> str:
+    """Its path below that of its parent."""
+    above = method.modules[module.parent].path if module.parent != NONE else ""
+    below = module.path.removeprefix(f"{above}.") if above else module.path
+    return below or "the model"
+
+
+def _join_findings(
+    blocker: Blocker, findings: tuple[Finding, ...], anchors: list[str]
+) -> _BlockerRow:
+    own = [
+        (finding, anchor)
+        for finding, anchor in zip(findings, anchors, strict=True)
+        if (finding.op, finding.reason.slug) == (blocker.op, blocker.slug)
+    ]
+    fixes = dict.fromkeys(fix for finding, _ in own for fix in finding.fixes)
+    return _BlockerRow(
+        blocker=blocker,
+        anchor=own[0][1] if own else "",
+        sentence=own[0][0].reason.sentence if own else "",
+        remedy=own[0][0].reason.remedy if own else "",
+        fixes=tuple(sorted(fixes, key=lambda fix: not fix.verified)),
+    )
+
+
+def _embed(report: CoverageReport, methods: list[_MethodPage]) -> Markup:
+    """The report as JSON and the drawings, safe inside a script element."""
+    document = {
+        "report": dataclasses.asdict(report),
+        "pages": [
+            {
+                "key": page.key,
+                "anchors": page.anchors,
+                "segments": page.segments,
+                "lines": [
+                    [page.lines[line] for line in list_lines(source) if line in page.lines]
+                    for source in page.method.sources
+                ],
+                "views": [_pack_view(view) for view in page.views],
+            }
+            for page in methods
+        ],
+    }
+    text = json.dumps(document, separators=(",", ":"))
+    return Markup(re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+def _pack_view(view: View) -> dict[str, Any]:
+    return {
+        "parent": view.parent,
+        "label": view.label,
+        "start": view.start,
+        "end": view.end,
+        "children": view.children,
+        "x": view.drawing.x,
+        "layer": view.drawing.layer,
+        "edges": [
+            (*edge, *bends) for edge, bends in zip(view.edges, view.drawing.bends, strict=True)
+        ],
+    }
 
 
 @lru_cache(maxsize=1)
@@ -53,14 +252,33 @@ def _make_environment() -> Environment:
     )
     environment.filters["share"] = format_share
     environment.filters["count"] = format_count
+    environment.filters["size"] = format_bytes
+    environment.filters["flops"] = format_flops
+    environment.filters["work"] = _format_work
     environment.filters["breakable"] = _allow_breaks
     environment.filters["prose"] = _mark_code
+    environment.filters["percent"] = _measure_bar
+    environment.globals["NONE"] = NONE
     return environment
 
 
+def _format_work(figures: Figures) -> str:
+    """FLOPs, and whether the sum leaves nodes out."""
+    if figures.unmodelled:
+        return f"≥ {format_flops(figures.flops)}" if figures.flops else "not modelled"
+    return format_flops(figures.flops)
+
+
+def _measure_bar(part: int, whole: int) -> float:
+    """The length of a bar in percent; what is not nothing can be seen."""
+    if part in (0, whole):
+        return 100.0 if part else 0.0
+    return min(max(round(100 * part / whole, 1), 1.0), 99.0)
+
+
 def _allow_breaks(name: str) -> Markup:
-    """A dotted name that may break after its dots."""
-    return Markup(".<wbr>").join(sanitize(name).split("."))
+    """A dotted name or a path that may break after its dots and slashes."""
+    return Markup("<wbr>").join(re.split(r"(?<=[./])", sanitize(name)))
 
 
 def _mark_code(sentence: str) -> Markup:

@@ -1,0 +1,83 @@
+"""Reports that may be shown to others: without source text, without folders."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from mlx_coverage.analyze.model import CoverageReport
+
+T = TypeVar("T")
+
+# An absolute path inside a sentence.
+_ABSOLUTE = re.compile(r"(?<![\w./\\<])(?:[A-Za-z]:)?(?:[/\\][\w.+@~-]+){2,}")
+# Fields with sentences or names in which a path may stand.
+_PROSE = ("model", "via", "missing", "sentence", "evidence", "problem")
+
+
+def hide_source(report: CoverageReport) -> CoverageReport:
+    """The report without any line of the model's source, comments included.
+
+    Places (file and line) stay, and so do sentences about the model.
+    """
+    empty: dict[str, Any] = {"code": "", "why": "", "files": ()}
+
+    def change(name: str, value: Any) -> Any:
+        # Whether a comment accepts a finding stays known; its words do not.
+        return "" if name == "allowed" and value else empty.get(name, value)
+
+    hidden = _rebuild(report, change)
+    missing = (*hidden.missing, "source lines: left out on request")
+    return dataclasses.replace(hidden, missing=missing)
+
+
+def hide_folders(report: CoverageReport) -> CoverageReport:
+    """The report with every path cut down to the name of its file.
+
+    Different files of one name stay apart: the second becomes `name (2)`. Lines of source
+    are left as they are; `hide_source` takes them out.
+    """
+    paths = {source.file for method in report.methods for source in method.sources}
+    paths |= {finding.source.file for method in report.methods for finding in method.findings}
+    paths |= {file.file for file in report.files} | {s.file for s in report.suppressions}
+    paths |= {stage.source.file for stage in report.stages} | {report.model.partition("::")[0]}
+    names = _shorten(path for path in paths if path)
+    known = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
+
+    def cut(text: str) -> str:
+        text = known.sub(lambda match: names[match[0]], text) if names else text
+        return _ABSOLUTE.sub(lambda match: _name(match[0]), text)
+
+    def change(name: str, value: Any) -> Any:
+        if name == "file" and value is not None:
+            return names[value]
+        return cut(value) if name in _PROSE and isinstance(value, str) else value
+
+    return _rebuild(report, change)
+
+
+def _shorten(paths: Iterable[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for path in sorted(paths):
+        name, number = _name(path), 1
+        while name in names.values():
+            number += 1
+            name = f"{_name(path)} ({number})"
+        names[path] = name
+    return names
+
+
+def _name(path: str) -> str:
+    return re.split(r"[/\\]", path)[-1] or path
+
+
+def _rebuild(value: T, change: Callable[[str, Any], Any], name: str = "") -> T:
+    """A copy in which `change` has seen every field, its parts before itself."""
+    new: Any = value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (field.name for field in dataclasses.fields(value))
+        new = type(value)(**{f: _rebuild(getattr(value, f), change, f) for f in fields})
+    elif isinstance(value, tuple) and value and not isinstance(value[0], int):
+        new = tuple(_rebuild(item, change, name) for item in value)
+    rebuilt: T = change(name, new) if name else new
+    return rebuilt
