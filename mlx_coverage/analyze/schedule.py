@@ -62,6 +62,7 @@ class Schedule:
         """Reads the plan's graph, in linear time."""
         self._plan = plan
         self._owned = find_owned_buffers(plan)
+        self._leaving = self._find_leaving()
         stages = _find_stages(plan)
         partitions = len(plan.partitions)
         nodes: dict[int, list[Node]] = {}
@@ -108,23 +109,26 @@ class Schedule:
             return
         for user in node.users:
             if user.op == "output":
-                if self._leaves(user, node):
+                if node in self._leaving:
                     yield OUTSIDE
             elif user in self.positions:
                 yield self.positions[user]
 
-    def _leaves(self, output: Node, node: Node) -> bool:
+    def _find_leaving(self) -> frozenset[Node]:
         # The new value of a buffer that the delegate owns stays there.
         signature = self._plan.signature
-        results = output.args[0]
-        if signature is None or not isinstance(results, (list, tuple)):
-            return True
-        owned = {signature.inputs_to_buffers[placeholder.name] for placeholder in self._owned}
-        return any(
-            result is node
-            and not (spec.kind is OutputKind.BUFFER_MUTATION and spec.target in owned)
-            for result, spec in zip(results, signature.output_specs, strict=False)
-        )
+        results = [
+            arg for output in self._plan.graph.find_nodes(op="output") for arg in output.args
+        ]
+        leaving = list(results[0]) if results and isinstance(results[0], (list, tuple)) else results
+        if signature is not None:
+            owned = {signature.inputs_to_buffers[placeholder.name] for placeholder in self._owned}
+            leaving = [
+                node
+                for node, spec in zip(leaving, signature.output_specs, strict=True)
+                if spec.kind is not OutputKind.BUFFER_MUTATION or spec.target not in owned
+            ]
+        return frozenset(node for node in leaving if isinstance(node, Node))
 
     def _is_boundary(self, source: int, target: int) -> bool:
         # What passes among fallback nodes, or through them to the caller, costs nothing.
