@@ -1,8 +1,9 @@
 """Write reports/families.md: the small variant of every preset, lowered and run.
 
-Each family is lowered in a process of its own, run in ExecuTorch's runtime and compared
-with eager torch. Results are kept under build/families and used again as long as the
-package, the tool and the versions stay the same.
+Each is lowered in a process of its own, run in ExecuTorch's runtime and compared with
+eager torch; what `check` plans is held against what the lowering delegates. Some presets
+are planned at full size too. Results are kept under build/families and used again as long
+as the package, the tool and the versions stay the same.
 """
 
 import argparse
@@ -26,41 +27,52 @@ PAGE = ROOT / "reports" / "families.md"
 PACKAGES = ("torch", "executorch", "mlx", "transformers", "diffusers")
 TIMEOUT = 1800  # seconds for one family; the slowest take a minute or two
 
+# Planned at full size as well; op counts are linear in the number of layers.
+FULL = ("llama-3.2-1b", "qwen3-0.6b")
+VARIANTS = (*(name + zoo.SMALL for name in zoo.PRESETS), *FULL)
+
 HEADER = """\
 # Families
 
-The small variant of every preset of `mlx_coverage.zoo` (same architecture as the published
-model, few layers, small widths, random weights), lowered with `MLXPartitioner`, run in
-ExecuTorch's runtime on MLX's CPU backend and compared with eager torch, all in float32.
-Written by `make families`. Decoders see their whole sequence at once;
-[models.md](models.md) has a decoder with a KV cache.
+Every preset of `mlx_coverage.zoo`, written by `make families`. A small variant
+(`NAME@small`: the published architecture, few layers, small widths, random weights) is
+lowered with `MLXPartitioner`, run in ExecuTorch's runtime on MLX's CPU backend and compared
+with eager torch, all in float32; what `check` plans for it is held against the delegates of
+the lowered program. Full-size models have no weights and are planned only. Decoders see
+their whole sequence at once; [models.md](models.md) has a decoder with a KV cache.
 
 The error of a method is the largest difference of any output from eager torch, relative
 to the largest magnitude in that output.
 
-| family | preset | method | nodes | on MLX | partitions | error | falls back |
+| family | `zoo:` | method | nodes | on MLX | partitions | error | falls back |
 |---|---|---|---|---|---|---|---|
 """
 
 
-def measure(name: str) -> list[dict[str, Any]]:
-    """Lower and run a preset's small variant; one row for each method."""
+def measure(variant: str) -> list[dict[str, Any]]:
+    """Plan a preset and, if it is small, lower and run it; one row for each method."""
     from mlx_coverage.analyze import attest, capture, load
-    from mlx_coverage.analyze.failures import CaptureError
+    from mlx_coverage.analyze.failures import AttestationError, CaptureError
     from mlx_coverage.cli import console
     from mlx_coverage.lowering.partitioner import MLXPartitioner
 
-    with console.quiet(), load.open_model(f"zoo:{name}{zoo.SMALL}") as methods:
+    with console.quiet(), load.open_model(f"zoo:{variant}") as methods:
         try:
             programs = capture.export_methods(methods)
             planned = capture.plan_methods(programs, MLXPartitioner)
+            rows = [describe(method, plan) for method, plan in planned.plans.items()]
+            if planned.refused is not None:
+                return [row | {"failure": planned.refused.describe()} for row in rows]
+            if not variant.endswith(zoo.SMALL):
+                return rows
+            lowering = capture.lower_methods(programs, MLXPartitioner)
+            attest.attest_methods(planned.plans, lowering.lowered)
         except CaptureError as failure:
             return [{"method": "all", "failure": failure.describe()}]
-        attest.attest_methods(planned.plans, planned.lowered)
-        rows = [describe(method, plan) for method, plan in planned.plans.items()]
-        if planned.refused is not None:
-            return [row | {"failure": planned.refused.describe()} for row in rows]
-        return [row | compare(row["method"], planned, methods, programs) for row in rows]
+        except AttestationError as failure:
+            return [{"method": "all", "failure": str(failure)}]
+        program = bytes(lowering.lowered.to_executorch().buffer)
+        return [row | compare(row["method"], program, methods, programs) for row in rows]
 
 
 def describe(method: str, plan: PartitionPlan) -> dict[str, Any]:
@@ -80,7 +92,7 @@ def describe(method: str, plan: PartitionPlan) -> dict[str, Any]:
     }
 
 
-def compare(method: str, planned: Any, methods: Any, programs: Any) -> dict[str, Any]:
+def compare(method: str, pte: bytes, methods: Any, programs: Any) -> dict[str, Any]:
     """Run a method and measure it against eager torch."""
     from executorch.runtime import Runtime
 
@@ -91,7 +103,6 @@ def compare(method: str, planned: Any, methods: Any, programs: Any) -> dict[str,
     inputs, expected = comparison.run_eagerly(methods[method], programs[method])
     try:
         runtime.load()
-        pte = bytes(planned.lowered.to_executorch().buffer)
         found = Runtime.get().load_program(pte).load_method(method).execute(inputs)
         return {"error": comparison.compare(method, found, expected)}
     except AttestationError as error:
@@ -100,16 +111,17 @@ def compare(method: str, planned: Any, methods: Any, programs: Any) -> dict[str,
         return {"failure": f"does not run: {runtime.last_error() or condense(error)}"}
 
 
-def measure_apart(name: str) -> list[dict[str, Any]]:
+def measure_apart(variant: str) -> list[dict[str, Any]]:
     """`measure` in a process of its own: a crash or a hang is a row like any other."""
-    command = [sys.executable, __file__, "--measure", name]
+    command = [sys.executable, __file__, "--measure", variant]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
         return [{"method": "all", "failure": f"no result within {TIMEOUT} s"}]
     if done.returncode:
         return [{"method": "all", "failure": f"the process ended with {done.returncode}"}]
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    # The last line: libraries print, too.
+    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return rows
 
 
@@ -122,9 +134,9 @@ def compute_key() -> str:
     return digest.hexdigest()
 
 
-def read_cache(name: str, key: str | None) -> list[dict[str, Any]] | None:
+def read_cache(variant: str, key: str | None) -> list[dict[str, Any]] | None:
     """The rows of an earlier run, unless it was of another key; None accepts every key."""
-    path = CACHE / f"{name}.json"
+    path = CACHE / f"{variant}.json"
     if not path.is_file():
         return None
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -134,13 +146,13 @@ def read_cache(name: str, key: str | None) -> list[dict[str, Any]] | None:
 
 def render(results: dict[str, list[dict[str, Any]]]) -> str:
     """The page."""
-    lines = [render_row(name, row) for name, rows in results.items() for row in rows]
+    lines = [render_row(variant, row) for variant, rows in results.items() for row in rows]
     return HEADER + "\n".join([*lines, "", *rank_blockers(results), *list_sources(), ""])
 
 
-def render_row(name: str, row: dict[str, Any]) -> str:
+def render_row(variant: str, row: dict[str, Any]) -> str:
     """One method in the table."""
-    cells = [zoo.PRESETS[name].family, f"`{name}`", row["method"]]
+    cells = [zoo.PRESETS[variant.removesuffix(zoo.SMALL)].family, f"`{variant}`", row["method"]]
     if "nodes" in row:
         share = f"{format_share(row['delegated'], row['nodes'])} ({row['delegated']})"
         cells += [str(row["nodes"]), share, str(row["partitions"])]
@@ -150,7 +162,7 @@ def render_row(name: str, row: dict[str, Any]) -> str:
     for op, slug, _, count in row.get("findings", []):
         kinds[op, slug] += count
     fallback = ", ".join(f"`{op}` x{count}: `{slug}`" for (op, slug), count in kinds.items())
-    cells.append(f"{row['error']:.1e}" if "error" in row else "none")
+    cells.append(f"{row['error']:.1e}" if "error" in row else "")
     cells.append(row.get("failure") or fallback or "nothing")
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
@@ -159,10 +171,10 @@ def rank_blockers(results: dict[str, list[dict[str, Any]]]) -> list[str]:
     """What falls back in most families, first."""
     families: dict[tuple[str, str, str], set[str]] = {}
     nodes: Counter[tuple[str, str, str]] = Counter()
-    for name, rows in results.items():
+    for variant, rows in results.items():
         for row in rows:
             for op, slug, sentence, count in row.get("findings", []):
-                families.setdefault((op, slug, sentence), set()).add(name)
+                families.setdefault((op, slug, sentence), set()).add(variant)
                 nodes[op, slug, sentence] += count
     lines = ["## What falls back", ""]
     if not families:
@@ -170,8 +182,8 @@ def rank_blockers(results: dict[str, list[dict[str, Any]]]) -> list[str]:
     lines += ["| op | reason | nodes | presets |", "|---|---|---|---|"]
     for key in sorted(families, key=lambda k: (-len(families[k]), -nodes[k], k)):
         op, slug, sentence = key
-        names = ", ".join(sorted(families[key]))
-        lines.append(f"| `{op}` | `{slug}`: {sentence} | {nodes[key]} | {names} |")
+        variants = ", ".join(sorted(families[key]))
+        lines.append(f"| `{op}` | `{slug}`: {sentence} | {nodes[key]} | {variants} |")
     return [*lines, ""]
 
 
@@ -195,14 +207,14 @@ def list_sources() -> list[str]:
 def main() -> int:
     """Measure what is missing, then write the page; exit code 1 when something does not run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="presets; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as gpt2@small; default: all")
     parser.add_argument("--stale", action="store_true", help="use results of older sources too")
-    parser.add_argument("--measure", metavar="NAME", help="print the rows of one preset as JSON")
+    parser.add_argument("--measure", metavar="NAME", help="print the rows of one as JSON")
     args = parser.parse_args()
     if args.measure:
         print(json.dumps(measure(args.measure)))
         return 0
-    names = args.names or list(zoo.PRESETS)
+    names = args.names or list(VARIANTS)
     key = compute_key()
     todo = [n for n in names if read_cache(n, None if args.stale else key) is None]
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -212,7 +224,7 @@ def main() -> int:
         (CACHE / f"{name}.json").write_text(text, encoding="utf-8")
         for row in rows:
             print(render_row(name, row), flush=True)
-    results = {name: read_cache(name, None) for name in zoo.PRESETS}
+    results = {name: read_cache(name, None) for name in VARIANTS}
     missing = [name for name, rows in results.items() if rows is None]
     if missing:
         print(f"{PAGE} is not written: no result for {', '.join(missing)}", file=sys.stderr)
