@@ -10,7 +10,13 @@ from torch.fx import Node
 
 from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
 from mlx_coverage.lowering.decomposition import list_kept, prepare_program
-from mlx_coverage.lowering.plan import Options, PartitionPlan, normalize_ops, plan
+from mlx_coverage.lowering.plan import (
+    Options,
+    PartitionPlan,
+    find_owned_buffers,
+    normalize_ops,
+    plan,
+)
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.spec import Registry
 
@@ -79,36 +85,11 @@ class MLXPartitioner(Partitioner):
             for node in members:
                 node.meta["delegation_tag"] = tag
         tag_constant_data(exported_program)
-        _tag_owned_buffers(exported_program)
+        for placeholder, number in find_owned_buffers(found).items():
+            placeholder.meta["delegation_tag"] = f"mlx_coverage_{number}"
         _keep_initial_values(exported_program)
         self.plans.append(found.copy() if self._plan_only else found)
         return PartitionResult(tagged_exported_program=exported_program, partition_tags=tags)
-
-
-def _tag_owned_buffers(program: ExportedProgram) -> None:
-    """Give a mutated buffer to the partition that alone reads and writes it.
-
-    ExecuTorch's own `tag_mutated_buffer` also takes buffers that are read elsewhere,
-    whose readers then see a stale copy. Other buffers stay with ExecuTorch, as an input
-    and an output of the delegate.
-    """
-    signature = program.graph_signature
-    nodes = {node.name: node for node in program.graph.nodes}
-    output = program.graph.output_node()
-    results = list(output.args[0])
-    writers: dict[str, list[Node]] = {}
-    for name, buffer in signature.buffers_to_mutate.items():
-        writers.setdefault(buffer, []).append(nodes[name])
-    for name, buffer in signature.inputs_to_buffers.items():
-        placeholder = nodes[name]
-        if buffer not in writers or not placeholder.users or output in placeholder.users:
-            continue
-        (writer,) = writers[buffer] if len(writers[buffer]) == 1 else (None,)
-        if writer is None or results.count(writer) != 1:
-            continue
-        tags = {node.meta.get("delegation_tag") for node in (writer, *placeholder.users)}
-        if len(tags) == 1 and None not in tags:
-            placeholder.meta["delegation_tag"] = tags.pop()
 
 
 def _keep_initial_values(program: ExportedProgram) -> None:

@@ -314,10 +314,16 @@ def _refuse_small(
 
 def _find_culprit(members: Iterable[Node], verdicts: Mapping[Node, Verdict]) -> str | None:
     for node in members:
-        for neighbour in (*node.all_input_nodes, *node.users):
+        for neighbour in (*map(_find_maker, node.all_input_nodes), *node.users):
             if isinstance(verdicts.get(neighbour), Unsupported):
                 return name_target(canonicalize(neighbour.target))
     return None
+
+
+def _find_maker(node: Node) -> Node:
+    # The call that a `getitem` takes a result of.
+    source = node.args[0] if node.target is operator.getitem else node
+    return source if isinstance(source, Node) else node
 
 
 def normalize_ops(ops: Iterable[str | OpOverload | Any]) -> frozenset[str]:

@@ -61,7 +61,7 @@ class UNet(nn.Module):
 def report() -> CoverageReport:
     # ExecuTorch takes an upsampling apart that is not delegated; here it stays whole.
     found = make_plan(UNet(), torch.ones(1, 1, 8, 8), exclude=EXCLUDED)
-    return summarize("unet.py", Capture({"forward": found}, None))
+    return summarize("unet.py", Capture({"forward": found}))
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ class Classifier(nn.Module):
 
 
 def summarize_plan(module: nn.Module, *args: Tensor, **options: Any) -> CoverageReport:
-    return summarize("model", Capture({"forward": make_plan(module, *args, **options)}, None))
+    return summarize("model", Capture({"forward": make_plan(module, *args, **options)}))
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,18 @@ def test_fallback_without_a_kernel_is_said_beside_the_reason(classified: MethodR
     assert classified.kernels_missing == ("aten.sort.default",)
 
 
+class Sorted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sort(x)[0].view(-1, 1)
+
+
+def test_culprit_with_several_results_is_named() -> None:
+    report = summarize_plan(Sorted(), torch.ones(4), exclude=[torch.ops.aten.sort.default])
+    findings = {f.op: f.reason for f in report.methods[0].findings}
+    assert findings["aten.view.default"].slug == "plan/only-neighbours-fall-back"
+    assert findings["aten.view.default"].culprit == "aten.sort.default"
+
+
 def test_standing_of_every_op() -> None:
     report = summarize_plan(Classifier(), torch.ones(3, 4))
     ops = {op.op for method in report.methods for op in method.ops}
@@ -175,9 +187,9 @@ def test_a_part_that_fails_leaves_the_rest(
 
     exclude = [torch.ops.aten.sin.default]
     plan = make_plan(Block(), torch.ones(3), exclude=exclude)
-    whole = summarize("model", Capture({"forward": plan}, None))
+    whole = summarize("model", Capture({"forward": plan}))
     monkeypatch.setattr(f"mlx_coverage.analyze.summarize.{part}", fail)
-    report = summarize("model", Capture({"forward": plan}, None))
+    report = summarize("model", Capture({"forward": plan}))
     assert whole.missing == ()
     assert all(s.startswith(said) and "out of luck" in s for s in report.missing)
     assert report.missing
