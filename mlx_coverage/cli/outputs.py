@@ -4,13 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.cli import arguments, console
-from mlx_coverage.report import check_writable, write_file
+from mlx_coverage.report import check_writable, render_html, write_file
 from mlx_coverage.report.difference import DIFFERENCE_RENDERERS
 from mlx_coverage.report.formats import OUTPUT_FORMATS, RENDERERS, TERMINAL_RENDERERS
+from mlx_coverage.report.redaction import hide_folders, hide_source
 
 if TYPE_CHECKING:
     from mlx_coverage.analyze.difference import Difference
@@ -34,6 +37,12 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", metavar="FILE", help="the same as --report json:FILE (- for stdout)"
     )
+    parser.add_argument(
+        "--no-source", action="store_true", help="leave the model's source out of all outputs"
+    )
+    parser.add_argument(
+        "--redact-paths", action="store_true", help="leave folders out of all outputs"
+    )
 
 
 @dataclass(frozen=True)
@@ -43,19 +52,29 @@ class Outputs:
     Attributes:
         stdout: the format that stdout gets.
         files: formats and paths.
+        hide: what makes the outputs fit to be shown to others, applied in this order.
     """
 
     stdout: str
     files: tuple[tuple[str, Path], ...]
+    hide: tuple[Callable[["CoverageReport"], "CoverageReport"], ...] = ()
 
     def write(self, report: "CoverageReport", difference: "Difference | None" = None) -> None:
-        """Write everything; the formats for people end with what changed."""
+        """Write everything; the formats for people, and the page, say what changed."""
+        report = self._hide(report)
+        if difference is not None and self.hide:
+            difference = compare_reports(self._hide(difference.old), report)
         console.emit(_render_for_stdout(self.stdout, report))
         if difference is not None and self.stdout in _FOR_PEOPLE:
             console.emit("\n" + DIFFERENCE_RENDERERS[_FOR_PEOPLE[self.stdout]](difference))
         for form, path in self.files:
-            write_file(path, RENDERERS[form](report))
+            page = form == "html"
+            text = render_html(report, difference) if page else RENDERERS[form](report)
+            write_file(path, text)
             console.say(f"wrote {path}")
+
+    def _hide(self, report: "CoverageReport") -> "CoverageReport":
+        return reduce(lambda shown, hide: hide(shown), self.hide, report)
 
 
 # Formats that a comparison can follow, and the format that the comparison then has.
@@ -74,7 +93,9 @@ def choose_outputs(args: argparse.Namespace) -> Outputs:
     files = tuple((form, Path(path)) for form, path in wanted if path != STDOUT)
     for _, path in files:
         check_writable(path)
-    return Outputs(on_stdout[-1] if on_stdout else args.output_format or DEFAULT, files)
+    hide = [hide_source] * args.no_source + [hide_folders] * args.redact_paths
+    stdout = on_stdout[-1] if on_stdout else args.output_format or DEFAULT
+    return Outputs(stdout, files, tuple(hide))
 
 
 def _render_for_stdout(form: str, report: "CoverageReport") -> str:

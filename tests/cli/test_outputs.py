@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_coverage.analyze.model import CoverageReport, to_json
+from mlx_coverage.analyze.model import CoverageReport, Source, to_json
 from mlx_coverage.cli import check, main
 from mlx_coverage.cli.console import describe_terminal
 from mlx_coverage.cli.settings import KEYS, read_settings
@@ -74,6 +74,28 @@ def test_reports_go_to_files_and_stdout_stays_data(
         f"mlx-coverage: wrote {name}"
         for name in ("out.sarif", "summary.md", "page.html", "report.json")
     ]
+
+
+def test_outputs_fit_to_be_shown_to_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    (method,) = make_report().methods
+    source = Source("/home/someone/net.py", 12, "y = f(x)  # secret", "exact")
+    finding = dataclasses.replace(method.findings[0], source=source, fixes=())
+    method = dataclasses.replace(method, findings=(finding,), sources=(Source(), source))
+    found = dataclasses.replace(make_report(), methods=(method,), model="/home/someone/net.py")
+    monkeypatch.setattr(check, "check_model", lambda model, args: (found, 0))
+    (folder / "base.json").write_text(to_json(without_findings(found)))
+    _, out, _ = run(
+        capsys, "check", "net.py", "--no-source", "--redact-paths", "--baseline", "base.json",
+        "--html", "page.html", "--json", "report.json",
+    )  # fmt: skip
+    for text in (out, (folder / "page.html").read_text(), (folder / "report.json").read_text()):
+        assert "net.py" in text
+        assert "someone" not in text
+        assert "secret" not in text
+    assert main(["check", "net.py"]) == 0
+    assert "/home/someone/net.py:12" in capsys.readouterr().out
 
 
 def test_unwritable_report_is_refused_before_the_work(
