@@ -101,7 +101,7 @@ def test_defect_of_ours(
 ) -> None:
     from mlx_coverage.analyze import summarize
 
-    monkeypatch.setattr(summarize, "_list_findings", lambda plan: 1 / 0)
+    monkeypatch.setattr(summarize, "_list_stages", lambda *stages: 1 / 0)
     assert main(["check", "supported.py", "--json", "report.json"]) == 4
     err = capsys.readouterr().err
     assert "defect of mlx-coverage" in err
