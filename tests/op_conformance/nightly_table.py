@@ -9,6 +9,7 @@ KINDS = {
     "ok": "the ExecuTorch runtime gives what eager torch gives, by the numeric criterion",
     "identity": "the program holds no work: its results are its inputs",
     "refused": "a node falls back, or export or ExecuTorch refuses, for the reason given",
+    "limited": "another result, where an entry declares a known difference in that dtype",
     "wrong": "another result than torch's",
     "crash": "lowering or the runtime raises, or the process ends",
 }
@@ -32,18 +33,19 @@ def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int)
         "",
         "Inputs written by the authors of torch: the sample, reference and error inputs of",
         "`torch.testing._internal.common_methods_invocations.op_db`, in float32, float16,",
-        f"bfloat16, int32, int64 and bool; {bound}. Every sample goes through",
+        "bfloat16, int32, int64 and bool;",
+        f"{bound}. Every sample goes through",
         "`torch.export`, `MLXPartitioner`, the payload and the C++ runtime on the MLX CPU device,",
         "many samples of an op in one program, and is compared with eager torch by the criterion",
         "of [ADR 3](../docs/adr/0003-numeric-criterion.md). Samples that eager torch refuses, and",
-        "those without a dense tensor among their inputs or results, are left out; inputs are laid",
+        "those without a dense tensor among their results, are left out; inputs are laid",
         "out contiguously, as ExecuTorch takes them. The last column holds the error inputs: `ok`",
         "where export, lowering or the runtime raises as torch does.",
         "",
         f"Reproduce: `make conformance-samples{again}`. Measured with {versions}.",
         "",
-        f"Measured: {len(results)} of {op_count} ops; {len(related)} of them make ATen calls that",
-        "the registry names, the others are listed at the end.",
+        f"Measured: {len(results)} of {op_count} ops; {len(related)} of them make an ATen call that",
+        "the registry names or ExecuTorch decomposes, the others are listed at the end.",
         "",
         "| outcome | samples | error inputs | meaning |",
         "|---|---|---|---|",
@@ -51,22 +53,22 @@ def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int)
         "",
         "Refusals by reason: " + (_list(_sum(related, "refusals")) or "none") + ".",
         "",
-        "| op | dtypes | samples | ok | identity | refused | wrong | crash | error inputs |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| op | dtypes | samples | ok | identity | refused | limited | wrong | crash | errors |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in related:
         kinds = Counter(result["kinds"])
         refused = f"{kinds['refused']}: {_list(result['refusals'])}" if result["refusals"] else "0"
         lines.append(
             f"| `{result['op']}` | {', '.join(result['dtypes'])} | {sum(kinds.values())} | "
-            f"{kinds['ok']} | {kinds['identity']} | {refused} | {kinds['wrong']} | "
-            f"{kinds['crash']} | {_list_raising(result['raising'])} |"
+            f"{kinds['ok']} | {kinds['identity']} | {refused} | {kinds['limited']} | "
+            f"{kinds['wrong']} | {kinds['crash']} | {_list_raising(result['raising'])} |"
         )
-    lines += ["", *_list_details(related, "texts", "Wrong and crash")]
+    lines += ["", *_list_details(related, "texts", "Limited, wrong and crash")]
     lines += _list_details(related, "refused", "Refused before the registry is asked")
     rest = [result for result in results if not result["related"]]
     if rest:
-        lines += ["## Ops that make no ATen call of the registry", ""]
+        lines += ["## Ops that make no ATen call that the delegate may meet", ""]
         lines += [f"- `{r['op']}`: {', '.join(f'`{op}`' for op in r['aten'])}" for r in rest]
     return "\n".join([*lines, ""])
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from executorch.exir.program._program import _default_decomposition_table
 from torch._ops import OpOverload
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.opinfo.core import OpInfo
@@ -96,6 +97,18 @@ class Sample:
         widest = max(found, key=lambda tolerance: tolerance.relative, default=None)
         return Case(self._as_entry(widest), {f"x{i}": t for i, t in enumerate(self.tensors)})
 
+    def list_limitations(self) -> list[str]:
+        """The known differences on this device that the entries of its ATen calls declare."""
+        _, calls = self.run_torch()
+        known = [default_registry().get(canonicalize(target)) for target, _, _ in calls]
+        return [
+            limitation.what
+            for spec in known
+            for limitation in (spec.limitations if spec else ())
+            if limitation.device in (None, "cpu")
+            and (not limitation.dtypes or self.dtype in limitation.dtypes)
+        ]
+
     def _as_entry(self, tolerance: Tolerance | None) -> OpSpec:
         def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
             return self.call(tensors)
@@ -152,10 +165,15 @@ def list_answered(op: OpInfo, cap: int | None) -> tuple[list[Sample], set[OpOver
 
 
 def is_related(targets: Iterable[OpOverload]) -> bool:
-    """Whether the registry knows one of the overloads, as an entry or as a gap."""
-    registry = default_registry()
-    known = map(canonicalize, targets)
-    return any(registry.get(t) is not None or registry.get_gap(t) is not None for t in known)
+    """Whether the delegate may meet what the overloads become.
+
+    The registry knows one of them, as an entry or as a gap, or ExecuTorch decomposes one.
+    """
+    registry, table = default_registry(), _default_decomposition_table()
+    return any(
+        registry.get(target) is not None or registry.get_gap(target) is not None or op in table
+        for op, target in ((op, canonicalize(op)) for op in targets)
+    )
 
 
 def list_raising(op: OpInfo, cap: int | None) -> list[Sample]:

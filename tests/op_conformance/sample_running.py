@@ -22,7 +22,8 @@ from mlx_coverage.registry import reasons
 from tests.op_conformance.criterion import MismatchError, compare
 from tests.op_conformance.operator_samples import Sample
 
-OK, IDENTITY, REFUSED, WRONG, CRASH = "ok", "identity", "refused", "wrong", "crash"
+OK, IDENTITY, REFUSED, LIMITED = "ok", "identity", "refused", "limited"
+WRONG, CRASH = "wrong", "crash"
 PACKAGE = str(Path(mlx_coverage.__file__).parent)
 
 
@@ -31,7 +32,8 @@ class Outcome:
     """What became of one sample.
 
     Attributes:
-        kind: `ok`; `identity` (the program holds no work); `refused`; `wrong`; `crash`.
+        kind: `ok`; `identity` (the program holds no work); `refused`; `limited` (differs,
+            and an entry of the op declares a limitation in that dtype); `wrong`; `crash`.
         slugs: for a refusal, the reasons' slugs.
         text: what differs, or what was raised.
     """
@@ -197,7 +199,9 @@ def _run_together(
         try:
             compare(sample.as_case(), actual, expected)
         except MismatchError as mismatch:
-            outcomes[sample.name] = Outcome(WRONG, text=str(mismatch))
+            known = "; ".join(dict.fromkeys(sample.list_limitations()))
+            kind, text = (LIMITED, f"{mismatch} ({known})") if known else (WRONG, str(mismatch))
+            outcomes[sample.name] = Outcome(kind, text=text)
         else:
             outcomes[sample.name] = Outcome(OK)
     return outcomes

@@ -47,6 +47,19 @@ def test_other_results_than_torchs_are_wrong(monkeypatch: pytest.MonkeyPatch) ->
     assert "torch gives" in outcome.text
 
 
+def test_a_difference_that_an_entry_declares_is_no_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    execute = sample_running._execute
+    monkeypatch.setattr(
+        sample_running, "_execute", lambda *given: [result + 1 for result in execute(*given)]
+    )
+    monkeypatch.setattr(Sample, "list_limitations", lambda self: ["one too many"])
+    (outcome,) = run_samples([draw("abs")], announce_nothing).values()
+    assert outcome.kind == "limited"
+    assert outcome.text.endswith("(one too many)")
+
+
 def test_what_the_runtime_raises_is_a_crash() -> None:
     def fail(samples: Sequence[Sample]) -> None:
         raise RuntimeError("no memory")
@@ -96,7 +109,7 @@ def test_a_dying_worker_loses_one_sample(tmp_path: Path, monkeypatch: pytest.Mon
     table = tmp_path / "table.md"
     code = nightly.main(["--ops", "^abs$", "--folder", str(tmp_path), "--table", str(table)])
     assert code == 1
-    assert "| `abs` | float32 | 2 | 1 | 0 | 0 | 0 | 1 |" in table.read_text()
+    assert "| `abs` | float32 | 2 | 1 | 0 | 0 | 0 | 0 | 1 |" in table.read_text()
 
 
 def test_a_worker_that_does_not_start_is_no_finding(
