@@ -8,6 +8,7 @@ from executorch.backends.test.harness import Tester
 from executorch.backends.test.harness.stages import StageType, ToEdgeTransformAndLower
 from executorch.backends.test.suite.flow import TestFlow
 
+import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback
 
@@ -37,6 +38,7 @@ class MLXCoverageTester(Tester):
 
 def make_flow(testers: list[MLXCoverageTester]) -> TestFlow:
     """The flow; each tester that the suite makes is appended to `testers`."""
+    mlx_coverage.runtime.load()
 
     def make_tester(module: torch.nn.Module, inputs: tuple[Any, ...]) -> MLXCoverageTester:
         testers.append(MLXCoverageTester(module, inputs))

@@ -20,7 +20,6 @@ from executorch.backends.test.suite.reporting import (
 )
 from executorch.backends.test.suite.runner import run_test
 
-import mlx_coverage.runtime
 from tests.backend_suite.flow import MLXCoverageTester, make_flow
 from tests.backend_suite.table import Result, render
 
@@ -138,7 +137,6 @@ def _read_results(path: Path | None) -> dict[str, list[Result]]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    mlx_coverage.runtime.load()
     begin_test_session(None, seed=SEED)
     config.add_cleanup(complete_test_session)
 
