@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_coverage.analyze.model import CoverageReport, Source, to_json
+from mlx_coverage.analyze.model import CoverageReport, Source, Suppression, to_json
 from mlx_coverage.cli import check, main
 from mlx_coverage.cli.console import describe_terminal
 from mlx_coverage.cli.settings import KEYS, read_settings
@@ -96,6 +96,20 @@ def test_outputs_fit_to_be_shown_to_others(
         assert "secret" not in text
     assert main(["check", "net.py"]) == 0
     assert "/home/someone/net.py:12" in capsys.readouterr().out
+
+
+def test_comments_without_effect_are_said_in_every_format(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comments = (
+        Suppression("net.py", 3, ("op/dtype",), "why"),
+        Suppression("net.py", 9, ("op/rank",), "why", "nothing falls back here"),
+    )
+    found = dataclasses.replace(make_report(), suppressions=comments)
+    monkeypatch.setattr(check, "check_model", lambda model, args: (found, 0))
+    for form in OUTPUT_FORMATS:
+        code, _, err = run(capsys, "check", "net.py", "--output-format", form)
+        assert (code, err) == (0, "mlx-coverage: net.py:9: nothing falls back here\n")
 
 
 def test_unwritable_report_is_refused_before_the_work(
