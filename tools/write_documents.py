@@ -136,7 +136,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check
     stale = []
-    for name, make in make_documents().items():
+    documents = make_documents()
+    for path in sorted((ROOT / "docs" / "reasons").glob("*.md")):
+        if f"docs/reasons/{path.name}" not in documents:
+            # The page of a reason that is gone.
+            stale.append(f"docs/reasons/{path.name}")
+            if not check:
+                path.unlink()
+    for name, make in documents.items():
         path, text = ROOT / name, make()
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
@@ -145,7 +152,8 @@ def main() -> int:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     for name in stale:
-        print(f"{name}: {'stale: run make documents' if check else 'written'}")
+        done = "written" if (ROOT / name).exists() else "removed"
+        print(f"{name}: {'stale: run make documents' if check else done}")
     return 1 if check and stale else 0
 
 
