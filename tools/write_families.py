@@ -210,7 +210,7 @@ def list_sources() -> list[str]:
 
 
 def main() -> int:
-    """Measure what is missing, then write the page; exit code 1 when something is missing or fails."""
+    """Measure what is missing and write the page; exit code 1 when something fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="such as gpt2@small; default: all")
     parser.add_argument("--stale", action="store_true", help="use results of older sources too")
