@@ -136,31 +136,37 @@ def _read_results(path: Path | None) -> dict[str, list[Result]]:
     return {name: [Result(**result) for result in results] for name, results in found.items()}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    begin_test_session(None, seed=SEED)
-    config.add_cleanup(complete_test_session)
+class Recorder:
+    """Keeps every result as it comes, so that a run that is cut short can be continued."""
 
+    def __init__(self, report: Path, results: Path | None, known: dict[str, list[Result]]) -> None:
+        self._report, self._results, self._rows = report, results, known
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Write the table, in the process that sees every report."""
-    report_path, path = config.getoption("--suite-report"), config.getoption("--suite-results")
-    if report_path is None:
-        return
-    rows = _read_results(path) if config.getoption("--suite-continue") else {}
-    for report in (r for reports in terminalreporter.stats.values() for r in reports):
-        if not isinstance(report, pytest.TestReport):
-            continue
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a test when it is over, and write down what there is."""
         name = _name(report.nodeid)
         found = [Result(**value) for key, value in report.user_properties if key == RESULT]
         if report.when == "teardown" and found:
-            rows[name] = found
+            self._rows[name] = found
         elif report.when not in ("setup", "call", "teardown"):
-            rows[name] = [Result("CRASH", message="the process ended")]
-        elif report.when == "call" and name not in rows:
+            self._rows[name] = [Result("CRASH", message="the process ended")]
+        elif report.when == "call":
             why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-            rows[name] = [Result("NOT_RUN", message=str(why or "")[:200])]
-    report_path.write_text(render(rows), encoding="utf-8")
-    if path is not None:
-        kept = {name: [asdict(result) for result in results] for name, results in rows.items()}
-        path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+            self._rows[name] = [Result("NOT_RUN", message=str(why or "")[:200])]
+        if self._results is not None and report.when != "setup":
+            kept = {name: [asdict(r) for r in results] for name, results in self._rows.items()}
+            self._results.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+
+    def pytest_terminal_summary(self) -> None:
+        """Write the table."""
+        self._report.write_text(render(self._rows), encoding="utf-8")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    begin_test_session(None, seed=SEED)
+    config.add_cleanup(complete_test_session)
+    report, results = config.getoption("--suite-report"), config.getoption("--suite-results")
+    # Workers of xdist send their reports to the process that records.
+    if report is not None and not hasattr(config, "workerinput"):
+        known = _read_results(results) if config.getoption("--suite-continue") else {}
+        config.pluginmanager.register(Recorder(report, results, known))
