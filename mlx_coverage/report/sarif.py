@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlx_coverage.analyze.model import CoverageReport, Source, Stage
+from mlx_coverage.report.reasons import name_page
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.verdict import LineFinding, describe_verdict, group_by_line
 
@@ -97,7 +98,7 @@ def find_documentation(slug: str) -> str | None:
         return None
     known = dict(url.split(", ", 1) for url in urls if ", " in url)
     base = known.get("Documentation")
-    return f"{base.rstrip('/')}/reasons/{slug.replace('/', '-')}.md" if base else None
+    return f"{base.rstrip('/')}/reasons/{name_page(slug)}" if base else None
 
 
 def _list_failures(

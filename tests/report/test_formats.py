@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+from email.message import Message
 from pathlib import Path
 
 import attr
@@ -24,6 +25,7 @@ from mlx_coverage.report import (
     render_junit,
     render_markdown,
     render_sarif,
+    sarif,
 )
 from mlx_coverage.report.formats import OUTPUT_FORMATS
 from mlx_coverage.report.schema import make_schema
@@ -180,6 +182,20 @@ def test_sarif_paths_are_relative_and_escaped() -> None:
     (located,) = (r for r in read_results(packaged) if "locations" in r)
     place = located["locations"][0]["physicalLocation"]["artifactLocation"]
     assert place["uriBaseId"] == "SITEPACKAGES"
+
+
+def test_sarif_rules_lead_to_the_declared_documentation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read_rule() -> dict:
+        return json.loads(render_sarif(make_report()))["runs"][0]["tool"]["driver"]["rules"][0]
+
+    declared = Message()
+    monkeypatch.setattr(sarif, "metadata", lambda package: declared)
+    assert "helpUri" not in read_rule()
+    declared["Project-URL"] = "Documentation, https://docs.example/mlx-coverage/"
+    assert read_rule()["helpUri"] == "https://docs.example/mlx-coverage/reasons/op-dtype.md"
+    assert (Path(__file__).parents[2] / "docs" / "reasons" / "op-dtype.md").is_file()
 
 
 def test_sarif_and_junit_keep_what_is_allowed_apart() -> None:
