@@ -67,7 +67,7 @@ class TensorList:
 class IndexList:
     """`index`'s list: int64 index tensors or None for leading dims of `of`.
 
-    Where `masks` holds, sometimes one bool tensor of the sizes of leading dims instead.
+    Where `masks` holds, sometimes one bool tensor of the sizes of some neighbouring dims instead.
     """
 
     of: str = "self"
@@ -77,7 +77,7 @@ class IndexList:
 
 @dataclass(frozen=True)
 class IndexedTensor:
-    """A tensor whose shape broadcasts to that of `of` at `indices`; one element for a mask."""
+    """A tensor whose shape broadcasts to that of `of` at `indices`."""
 
     of: str = "self"
     indices: str = "indices"

@@ -230,8 +230,7 @@ def _(generator: samples.BroadcastTensor, name: str, drawing: Drawing) -> Any:
 @draw_argument.register
 def _(generator: samples.IndexedTensor, name: str, drawing: Drawing) -> Any:
     operand, indices = drawing.argument(generator.of), drawing.argument(generator.indices)
-    is_mask = any(index is not None and index.dtype == torch.bool for index in indices)
-    full = () if is_mask else tuple(torch.ops.aten.index(operand, indices).shape)
+    full = tuple(torch.ops.aten.index(operand, indices).shape)
     return _draw_broadcast(full, samples.BroadcastTensor(()), name, drawing)
 
 
@@ -279,9 +278,11 @@ def _(generator: samples.IndexList, name: str, drawing: Drawing) -> Any:
     if not sizes:
         reject()
     if generator.masks and drawing.draw(one_of((False, False, True)), label=f"{name} is a mask"):
-        masked = sizes[: drawing.draw(integers(1, len(sizes)), label=f"{name} rank")]
+        last = drawing.draw(integers(1, len(sizes)), label=f"{name} end")
+        first = drawing.draw(integers(0, last - 1), label=f"{name} start")
         free = drawing.bounds(None, None)
-        return [draw_elements(drawing.draw, name, masked, torch.bool, free)]
+        mask = draw_elements(drawing.draw, name, sizes[first:last], torch.bool, free)
+        return [*[None] * first, mask]
     ranks = drawing.draw(integers(1, len(sizes)), label=f"length of {name}")
     shape = drawing.draw(
         st.lists(integers(1, 3), min_size=0, max_size=2).map(tuple), label=f"{name} shape"

@@ -68,14 +68,16 @@ def _resize(value: Any, generator: Any, drawing: Drawing, case: Case, by: int) -
             shape = _broadcast(value, drawing.shape(generator.dims))
         case samples.IndexedTensor() if value.dim():
             operand, indices = drawing.values[generator.of], drawing.values[generator.indices]
+            if any(index is not None and index.dtype == torch.bool for index in indices):
+                return value  # the values of a mask are static
             shape = _broadcast(value, tuple(torch.ops.aten.index(operand, indices).shape))
         case samples.IndexList():
             sizes = tuple(drawing.values[generator.of].shape)
             return [
-                _tile(index, sizes[: index.dim()])
+                _tile(index, sizes[axis : axis + index.dim()])
                 if index is not None and index.dtype == torch.bool
                 else index
-                for index in value
+                for axis, index in enumerate(value)
             ]
         case samples.Offsets():
             last = generator.last

@@ -63,8 +63,8 @@ def cdist_forward(x1, x2, p):
     samples=draw(self=tensor("N+1", "M"), p=_ORDERS),
     rules=[Dtype("self", _SINGLE), Rank("self", 2, 2), Range("p", low=0)],
 )
-def pdist_forward(self, p=2):
-    """_pdist_forward(Tensor self, float p=2) -> Tensor"""
+def pdist_forward(self, p=2.0):
+    """_pdist_forward(Tensor self, float p=2.) -> Tensor"""
     count = self.shape[0]
     # Pairs i < j in order: row i has count - 1 - i of them, so position k lies in the row
     # whose pairs begin last at or before k.

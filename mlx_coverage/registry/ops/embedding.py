@@ -5,7 +5,7 @@ import torch
 from mlx_coverage.registry.dtypes import FLOAT, INDEX
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import widen_half
-from mlx_coverage.registry.rules import Dtype, OneOf, Rank, SameDtype
+from mlx_coverage.registry.rules import Dtype, OneOf, Rank
 from mlx_coverage.registry.samples import Choice, Offsets, draw, tensor
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family
@@ -55,7 +55,7 @@ def _largest(rows, indices, bags, kept, count):
 _RULES = [
     Dtype("weight", FLOAT),
     Dtype("indices", INDEX),
-    SameDtype(("indices", "offsets")),
+    Dtype("offsets", INDEX),
     # With them torch's results for a backward pass have other shapes than it exports.
     OneOf("per_sample_weights", (None,)),
     Rank("weight", 2, 2),

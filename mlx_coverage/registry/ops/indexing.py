@@ -97,14 +97,18 @@ def index(self, indices):
     return mx.transpose(gathered, order) if order != sorted(order) else gathered
 
 
-def _is_expressible(call):
-    """A mask alone, put to values that are the same at each of its places."""
-    masks = [t for t in call.tensors("indices") if t.dtype == torch.bool]
-    if not masks:
+def _has_one_value(call):
+    """No mask, or one alone, put to a value that is the same at each of its places."""
+    indices, (values,) = call.arguments["indices"], call.tensors("values")
+    masked = [i for i, t in enumerate(indices) if t is not None and t.dtype == torch.bool]
+    if not masked:
         return True
-    (values,) = call.tensors("values")
-    rest = call.arguments["self"].dim() - masks[0].dim()
-    return len(call.tensors("indices")) == 1 and (values.dim() <= rest or values.dim() == 0)
+    rest = call.arguments["self"].dim() - masked[0] - indices[masked[0]].dim()
+    # Export relates no dynamic size of the values to those of `self`.
+    static = all(isinstance(size, int) for size in values.shape)
+    own = values.shape[0] if 0 < values.dim() == rest + 1 else 1
+    alone = len(call.tensors("indices")) == 1 and values.dim() <= rest + 1
+    return static and alone and own == 1
 
 
 @family.op(
@@ -122,9 +126,9 @@ def _is_expressible(call):
         Dtype("indices", INDEX | BOOL),
         Rank("self", 1),
         Predicate(
-            _is_expressible,
+            _has_one_value,
             reasons.DATA_DEPENDENT,
-            "a bool index stands alone, with values of no dimension of their own for it",
+            "a bool index stands alone, with one value of static sizes for all its places",
             "indices",
         ),
     ],
@@ -158,6 +162,7 @@ def _put_at_mask(self, indices, values, accumulate):
     (axis,) = (axis for axis, index in enumerate(indices) if index is not None)
     rest = self.ndim - axis - indices[axis].ndim
     mask = mx.reshape(indices[axis], list(indices[axis].shape) + [1] * rest)
+    values = mx.squeeze(values, 0) if values.ndim > rest else values
     if accumulate:
         wide = _widen_sum(self)
         return mx.where(mask, wide + _widen_sum(values), wide)
