@@ -149,6 +149,15 @@ def read_cache(variant: str, key: str | None) -> list[dict[str, Any]] | None:
 def render(results: dict[str, list[dict[str, Any]]]) -> str:
     """The page."""
     lines = [render_row(variant, row) for variant, rows in results.items() for row in rows]
+    key = compute_key()
+    stale = [f"`{variant}`" for variant in results if read_cache(variant, key) is None]
+    if stale:
+        lines += [
+            "",
+            f"{len(stale)} of {len(results)} were measured with earlier sources of the package or "
+            "of the tool, which may not have checked all of the above; `make families` measures "
+            "them again.",
+        ]
     missing = [f"`{variant}`" for variant in VARIANTS if variant not in results]
     if missing:
         lines += ["", f"Not measured yet: {', '.join(missing)}."]
