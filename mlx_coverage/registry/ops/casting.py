@@ -2,10 +2,10 @@
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, NUMBER
+from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Rank, ResultDtype
-from mlx_coverage.registry.samples import BroadcastTensor, Choice, Tensor, draw
+from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Rank, ResultDtype
+from mlx_coverage.registry.samples import BroadcastTensor, Choice, Number, Tensor, draw
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
@@ -18,17 +18,23 @@ def _choose(dtypes):
 
 @family.op(
     aten._to_copy.default,
-    # A float outside the range of an integer has no value in either.
-    samples=draw(self=Tensor(("*S",), low=0, high=127), dtype=_choose(ANY)),
+    # What C leaves open, torch does too: a float beyond 32 bits, or none, as an integer.
+    samples=draw(self=Tensor(("*S",), low=-60000, high=60000), dtype=_choose(ANY)),
     rules=[Dtype("self", ANY), ResultDtype(ANY)],
 )
 def to_copy(self, *, result_dtype):
     """_to_copy(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, bool non_blocking=False, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
-    return mx.astype(self, result_dtype)
+    return _convert(self, result_dtype)
+
+
+def _convert(x, dtype):
+    if dtype in (mx.int8, mx.int16, mx.uint8) and x.dtype in (mx.float16, mx.bfloat16, mx.float32):
+        x = mx.astype(x, mx.int32)  # and then modulo the range, as torch does
+    return mx.astype(x, dtype)
 
 
 family.unary(
-    ANY,
+    ANY | COMPLEX,
     {
         aten.alias.default: lambda x: x,
         aten.clone.default: lambda x: x,
@@ -39,13 +45,13 @@ family.unary(
 
 @family.op(
     aten.copy.default,
-    samples=draw(self=Tensor(("*S",)), src=BroadcastTensor(("*S",), low=0, high=127)),
+    samples=draw(self=Tensor(("*S",)), src=BroadcastTensor(("*S",), low=-60000, high=60000)),
     rules=[Dtype("self", ANY), Dtype("src", ANY)],
     view=True,
 )
 def copy(self, src, *, result_dtype):
     """copy(Tensor self, Tensor src, bool non_blocking=False) -> Tensor"""
-    return mx.broadcast_to(mx.astype(src, result_dtype), self.shape)
+    return mx.broadcast_to(_convert(src, result_dtype), self.shape)
 
 
 @family.op(
@@ -57,3 +63,13 @@ def copy(self, src, *, result_dtype):
 def view_dtype(self, *, result_dtype):
     """view(Tensor(a) self, ScalarType dtype) -> Tensor(a)"""
     return mx.view(self, result_dtype)
+
+
+@family.op(
+    aten.native_dropout.default,
+    samples=draw(input=Tensor(("*S",)), p=Number(0.0, 1.0), train=Choice((False,))),
+    rules=[Dtype("input", FLOAT), OneOf("train", (False,)), NonEmpty("input")],
+)
+def native_dropout(input):
+    """native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)"""
+    return input, mx.ones(input.shape, mx.bool_)

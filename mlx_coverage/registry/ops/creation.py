@@ -103,7 +103,6 @@ family.gap(
     aten.bernoulli.default,
     aten.bernoulli.p,
     aten.multinomial.default,
-    aten.native_dropout.default,
     aten.normal_functional.default,
     aten.rand.default,
     aten.rand_like.default,
