@@ -5,7 +5,7 @@ import torch
 from mlx_coverage.registry.dtypes import FLOAT, INDEX
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import widen_half
-from mlx_coverage.registry.rules import Dtype, OneOf, Rank
+from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule
 from mlx_coverage.registry.samples import Choice, Offsets, draw, tensor
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family
@@ -52,7 +52,7 @@ def _largest(rows, indices, bags, kept, count):
     )
 
 
-_RULES = [
+_RULES: list[Rule] = [
     Dtype("weight", FLOAT),
     Dtype("indices", INDEX),
     Dtype("offsets", INDEX),
@@ -93,6 +93,7 @@ def embedding_bag(
 ):
     """_embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False, int padding_idx=-1) -> (Tensor, Tensor, Tensor, Tensor)"""  # noqa: E501
     count = offsets.shape[0] - (1 if include_last_offset else 0)
+    end = slice_axis(offsets, 0, count, offsets.shape[0])
     offsets = slice_axis(offsets, 0, 0, count)
     places = mx.astype(mx.arange(0, indices.shape[0]), offsets.dtype)
     bags = mx.astype(mx.searchsorted(offsets, places, "right"), mx.int32) - 1
@@ -104,7 +105,9 @@ def embedding_bag(
     if mode == _MAX:
         result, winners = _largest(widen_half(rows), indices, bags, kept, count)
         return result, bags, sizes, winners
-    rows = mx.where(mx.expand_dims(kept, 1), widen_half(rows), 0)
+    # Indices beyond the last offset count as rows of the last bag, and are not added to it.
+    added = kept & (places < end) if include_last_offset else kept
+    rows = mx.where(mx.expand_dims(added, 1), widen_half(rows), 0)
     zeros = mx.zeros([count, rows.shape[1]], rows.dtype)
     result = mx.indexing.scatter(zeros, [bags], rows, "add")
     if mode == _MEAN:

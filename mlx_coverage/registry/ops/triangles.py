@@ -1,5 +1,7 @@
 """Indices of triangles. `tril` and `triu` arrive decomposed into comparisons of `arange`."""
 
+from typing import Any
+
 import torch
 
 from mlx_coverage.registry.dtypes import INDEX
@@ -28,7 +30,7 @@ def _list_indices(firsts, lasts):
     return mx.stack([mx.astype(rows, mx.int64), places - mx.take(starts, rows, 0)])
 
 
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "samples": draw(row=Integer(0, 5), col=Integer(0, 5), offset=Integer(-6, 6)),
     "rules": [ResultDtype(INDEX), Static("row"), Static("col"), Static("offset")],
     "whole": True,
