@@ -386,7 +386,7 @@ class Graph {
     for (const [name, value] of rows) {
       list.append(make("div", {}, make("dt", { text: name }), make("dd", {}, value)));
     }
-    this.panel.replaceChildren(make("h4", {}, make("code", { text: this.nameOp(node) })), list);
+    this.panel.replaceChildren(make("p", { className: "op" }, make("code", { text: this.nameOp(node) })), list);
   }
 
   listNodes(here, there, node) {
@@ -472,7 +472,12 @@ for (const details of document.querySelectorAll("[data-nodes]")) {
       source.file ? `${source.file}:${source.line}` : "", valueOf.segment(node),
     ];
   };
+  const begin = () => {
+    texts = graph.op.map((_, node) => describe(node).join(" ").toLowerCase());
+    for (const facet of facets) fillFacet(facet, graph.op.map((_, node) => valueOf[facet.dataset.facet](node)));
+  };
   const draw = () => {
+    if (!texts) begin();
     const matches = makeMatcher(search.value);
     const hide = document.body.classList.contains("hide-delegated");
     const nodes = graph.op.map((_, node) => node).filter((node) =>
@@ -497,13 +502,7 @@ for (const details of document.querySelectorAll("[data-nodes]")) {
     more.hidden = nodes.length <= limit;
     output.textContent = `${Math.min(limit, nodes.length)} of ${formatCount(nodes.length, "node")} shown`;
   };
-  const begin = () => {
-    if (texts) return;
-    texts = graph.op.map((_, node) => describe(node).join(" ").toLowerCase());
-    for (const facet of facets) fillFacet(facet, graph.op.map((_, node) => valueOf[facet.dataset.facet](node)));
-    draw();
-  };
-  details.addEventListener("toggle", begin);
+  details.addEventListener("toggle", () => texts || draw());
   for (const input of [search, ...facets]) input.addEventListener("input", () => { limit = 200; draw(); });
   document.addEventListener("hide-delegated", () => texts && draw());
   more.addEventListener("click", () => { limit += 1000; draw(); });
