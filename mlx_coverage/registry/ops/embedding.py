@@ -105,8 +105,9 @@ def embedding_bag(
     if mode == _MAX:
         result, winners = _largest(widen_half(rows), indices, bags, kept, count)
         return result, bags, sizes, winners
-    # Indices beyond the last offset count as rows of the last bag, and are not added to it.
-    added = kept & (places < end) if include_last_offset else kept
+    # torch counts indices beyond the last offset as the last bag's, and adds them to it only
+    # where `padding_idx` keeps it from its fast kernel.
+    added = kept & (places < end) if include_last_offset and padding_idx < 0 else kept
     rows = mx.where(mx.expand_dims(added, 1), widen_half(rows), 0)
     zeros = mx.zeros([count, rows.shape[1]], rows.dtype)
     result = mx.indexing.scatter(zeros, [bags], rows, "add")
