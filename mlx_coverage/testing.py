@@ -88,3 +88,49 @@ def assert_delegated(
     if len(groups) > _SHOWN:
         lines.append(f"  and {format_count(len(groups) - _SHOWN, 'more line')}")
     raise AssertionError("\n".join(lines))
+
+
+def check_entry(
+    op: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> None:
+    """Fail unless the registry takes a call of an op, and MLX gives what torch gives.
+
+    The call is exported, lowered to one delegate and run by the native runtime, which is
+    compiled at first use. Give calls from the whole domain that the entry declares.
+
+    Args:
+        op: the overload, `torch.ops.mylib.myop.default`.
+        args: of the call, in the order of the schema.
+        kwargs: of the call, by name.
+        rtol, atol: as `torch.testing.assert_close` takes them; its defaults by dtype apply.
+
+    Raises:
+        AssertionError: the call is not delegated, or the results differ.
+        NativeRuntimeError: the runtime cannot be had.
+    """
+    import torch
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+    from torch.utils import _pytree as pytree
+
+    from mlx_coverage import runtime
+    from mlx_coverage.analyze.custom_ops import make_call
+    from mlx_coverage.lowering.partitioner import MLXPartitioner
+
+    call = make_call(op, args, kwargs or {})
+    assert_delegated(check_module(call.module, call.args))
+    with torch.no_grad():
+        expected = pytree.tree_leaves(call.module(*call.args))
+    exported = torch.export.export(call.module, call.args)
+    lowered = to_edge_transform_and_lower(exported, partitioner=[MLXPartitioner()])
+    buffer = lowered.to_executorch().buffer
+    runtime.load()
+    method = Runtime.get().load_program(buffer).load_method("forward")
+    torch.testing.assert_close(
+        list(method.execute(list(call.args))), expected, rtol=rtol, atol=atol, equal_nan=True
+    )

@@ -82,6 +82,27 @@ def open_model(spec: str) -> Iterator[Methods]:
             yield _resolve(_import_module(module_name), module_name, name)
 
 
+def import_definitions(name: str) -> None:
+    """Import a module for the ops that it registers.
+
+    Args:
+        name: `path.py` or `package.module`; the name of a model behind it is left out.
+
+    Raises:
+        InputError: there is no such module.
+        CaptureError: its code raises.
+    """
+    path = name.partition("::")[0]
+    if not path.endswith(".py"):
+        with _importing_from(Path.cwd()):
+            _import_module(name.partition(":")[0])
+        return
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file; accepted: path.py or package.module")
+    with _importing_from(Path(path).resolve().parent):
+        _import_file(Path(path))
+
+
 def _load_preset(spec: str) -> Methods:
     from mlx_coverage import zoo
 

@@ -65,10 +65,11 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _explain(error: Exception) -> tuple[int, str]:
     from mlx_coverage.analyze.failures import CaptureError, InputError, condense
+    from mlx_coverage.registry.plugins import PluginError
     from mlx_coverage.report import UnwritableError
     from mlx_coverage.runtime import NativeRuntimeError
 
-    if isinstance(error, (InputError, UnwritableError, NativeRuntimeError)):
+    if isinstance(error, (InputError, PluginError, UnwritableError, NativeRuntimeError)):
         return exits.UNUSABLE_INPUT, str(error)
     if isinstance(error, CaptureError):
         return exits.MODEL_FAILED, error.describe()

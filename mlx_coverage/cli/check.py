@@ -11,6 +11,7 @@ from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.gates import add_gates, hold_changes, hold_share, read_report
 from mlx_coverage.cli.outputs import add_outputs, choose_outputs
 from mlx_coverage.cli.settings import apply_settings
+from mlx_coverage.report.inquiry import INQUIRY_RENDERERS
 
 if TYPE_CHECKING:
     from mlx_coverage.analyze.failures import CaptureError
@@ -26,21 +27,31 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         description="Plan a model as a real lowering would, and report what falls back, why, "
         "where in your source, and what would help. No weights are needed.",
     )
-    add_model(parser)
+    add_model(parser, nargs="?")
+    parser.add_argument(
+        "--op", metavar="OP",
+        help="instead of a model, look at one op, such as mylib::myop: its entry, what it "
+        "decomposes into, what a registration needs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--import", metavar="MODULE", dest="imports", action="append", default=[],
+        help="package.module or path.py that registers custom ops (repeatable)",
+    )  # fmt: skip
     add_outputs(parser)
     add_gates(parser)
     parser.add_argument(
         "--verify", action="store_true",
         help="lower the model in full as well, and compare what is inside the delegates",
     )  # fmt: skip
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """The arguments that name a model and steer the partitioner."""
     parser.add_argument(
         "model",
         metavar="MODEL",
+        nargs=nargs,
         help="path.py, path.py::name, package.module:name, a saved .pt2, or zoo:NAME; a name is an "
         "nn.Module with example_inputs beside it, an ExportedProgram, a function that returns "
         "(module, args, kwargs, dynamic_shapes), or a dict of methods",
@@ -61,6 +72,10 @@ def add_partitioner(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the model; the exit code says how it went, whatever the format."""
+    if args.op is not None:
+        return inquire(args)
+    if args.model is None:
+        args.refuse("the following arguments are required: MODEL, or --op OP")
     explicit = args.fail_on
     apply_settings(args)
     if explicit and not args.baseline:
@@ -78,6 +93,23 @@ def run(args: argparse.Namespace) -> int:
     # Every gate has its say, also when an earlier one failed.
     gates = (hold_share(report, args.fail_under), hold_changes(difference, args.fail_on))
     return code or max(gates)
+
+
+def inquire(args: argparse.Namespace) -> int:
+    """Say of one op what the registry has, what a call becomes, and what an entry needs."""
+    render = INQUIRY_RENDERERS.get(args.output_format or "full")
+    if render is None or args.report or args.html or args.json:
+        args.refuse(f"--op has the output formats {', '.join(INQUIRY_RENDERERS)} on stdout")
+    with console.quiet(), console.progress(f"looking at {args.op}"):
+        from mlx_coverage.analyze import custom_ops, load
+        from mlx_coverage.registry import default_registry
+
+        registry = default_registry()  # plug-ins register ops
+        for name in [*args.imports, *([args.model] if args.model else [])]:
+            load.import_definitions(name)
+        inquiry = custom_ops.inquire(custom_ops.find_op(args.op), registry)
+    console.emit(render(inquiry))
+    return exits.PASSED
 
 
 def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport", int]:
@@ -115,6 +147,8 @@ def _capture(
     from mlx_coverage.registry.reasons import BY_SLUG
 
     make = partial(MLXPartitioner, exclude_ops=args.exclude)
+    for name in getattr(args, "imports", ()):
+        load.import_definitions(name)
     with load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)

@@ -37,7 +37,8 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table()
+    table = _read_table() | registry.decompositions
+    program = _apply_declared(program, registry)
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
     remove_assertions(prepared)
@@ -55,6 +56,17 @@ def _read_table() -> dict[Any, Callable[..., Any]]:
     # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
     table: Any = _default_decomposition_table()
     return dict(table.materialize() if hasattr(table, "materialize") else table)
+
+
+def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedProgram:
+    """Decompose what the registry says how to, ops with an entry apart."""
+    targets = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    declared = {
+        op: function
+        for op, function in registry.decompositions.items()
+        if registry.get(canonicalize(op)) is None
+    }
+    return run_decompositions(program, declared) if targets & declared.keys() else program
 
 
 def list_kept(program: ExportedProgram, registry: Registry, options: Options) -> list[OpOverload]:

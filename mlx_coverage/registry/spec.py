@@ -1,8 +1,9 @@
 """What the registry holds: entries, gaps, patterns, and families of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter, Signature
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -139,6 +140,7 @@ class Family:
     specs: list[OpSpec] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     patterns: list[Pattern] = field(default_factory=list)
+    decompositions: dict[OpOverload, Callable[..., Any]] = field(default_factory=dict)
 
     def op(
         self,
@@ -240,14 +242,38 @@ class Family:
 
         return declare
 
+    def decomposition(
+        self, *targets: OpOverload
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare the decorated torch code as what the calls of each target are replaced by.
+
+        Calls of an op that also has an entry, which is then declared `whole`, are replaced
+        only where the entry declines them.
+        """
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            for target in targets:
+                if target in self.decompositions:
+                    raise ValueError(f"the decomposition of {target} is declared twice")
+                self.decompositions[target] = function
+            return function
+
+        return declare
+
     def gap(self, why: str, *targets: OpOverload, kind: str = "op/known-gap") -> None:
         """Declare ops that we know and do not map."""
         self.gaps.extend(Gap(target, why, kind) for target in targets)
 
 
 def define_op(torch_function: Callable[..., Any]) -> OpOverload:
-    """Register `mlx_coverage::NAME` with the torch function as its meaning on every device."""
+    """Register `mlx_coverage::NAME` with the torch function as its meaning on every device.
+
+    Raises:
+        ValueError: there is a pattern of that name.
+    """
     name = f"mlx_coverage::{torch_function.__name__}"
+    if hasattr(torch.ops.mlx_coverage, torch_function.__name__):
+        raise ValueError(f"the pattern {torch_function.__name__} is declared twice in the registry")
     op = torch.library.custom_op(name, torch_function, mutates_args=())
     op.register_fake(torch_function)
     return op._opoverload
@@ -265,10 +291,15 @@ def _rename_operands(function: Callable[..., Any], *names: str) -> Callable[...,
 
 
 class Registry:
-    """All entries, gaps and patterns. Immutable; built explicitly from families."""
+    """All entries, gaps, patterns and decompositions. Immutable; built explicitly from families.
+
+    Attributes:
+        patterns: in order of declaration.
+        decompositions: what calls of an op are replaced by, beside torch's and ExecuTorch's.
+    """
 
     def __init__(self, families: Sequence[Family]) -> None:
-        """Raises ValueError when two families declare the same target."""
+        """Raises ValueError for what is declared twice, and for what would never be used."""
         self._specs: dict[Target, OpSpec] = {}
         self._gaps: dict[Target, Gap] = {}
         self.patterns: tuple[Pattern, ...] = tuple(p for f in families for p in f.patterns)
@@ -277,6 +308,22 @@ class Registry:
                 self._insert(self._specs, spec.target, spec)
             for gap in family.gaps:
                 self._insert(self._gaps, gap.target, gap)
+        decompositions: dict[OpOverload, Callable[..., Any]] = {}
+        for family in families:
+            for target, function in family.decompositions.items():
+                self._check_decomposition(target, decompositions)
+                decompositions[target] = function
+        self.decompositions = MappingProxyType(decompositions)
+
+    def _check_decomposition(self, target: OpOverload, known: Collection[OpOverload]) -> None:
+        if target in known:
+            raise ValueError(f"the decomposition of {target} is declared twice in the registry")
+        spec = self._specs.get(target)
+        if spec is not None and not spec.whole:
+            raise ValueError(
+                f"{target} has an entry and a decomposition; declare the entry whole=True, so "
+                "that the decomposition is used where the entry declines a call"
+            )
 
     def _insert(self, table: dict[Target, Any], target: Target, value: Any) -> None:
         if target in self._specs or target in self._gaps:
