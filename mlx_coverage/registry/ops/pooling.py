@@ -187,9 +187,16 @@ def _declare_avg_pool(target, dims, dtypes):
         grid = [along(c, w.axis, x.ndim) for c, w in zip(counts, windows, strict=True)]
         return x / mx.astype(reduce(mx.multiply, grid), mx.float32)
 
+    def avg_pool1d(
+        self, kernel_size, stride=(), padding=(0,), ceil_mode=False, count_include_pad=True
+    ):
+        return avg_pool(self, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+    # One dimension alone has no divisor of its own.
+    divisor = {} if spatial == 1 else {"divisor_override": Choice((None, 1, 5))}
     family.add(
         target,
-        avg_pool,
+        avg_pool1d if spatial == 1 else avg_pool,
         samples=draw(
             sizes=dict.fromkeys(dims, (3, 7)),
             groups=_BATCH,
@@ -199,7 +206,7 @@ def _declare_avg_pool(target, dims, dtypes):
             padding=Sizes(spatial, low=0, high=1),
             ceil_mode=Choice((False, True)),
             count_include_pad=Choice((True, False)),
-            divisor_override=Choice((None, 1, 5)),
+            **divisor,
         ),
         rules=[Dtype("self", dtypes), Rank("self", spatial + 1, spatial + 2)],
     )
