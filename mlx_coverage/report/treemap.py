@@ -1,6 +1,6 @@
 """The module tree as rectangles with areas in proportion to work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_coverage.analyze.model import (
@@ -18,8 +18,10 @@ from mlx_coverage.report.layout import Box, squarify
 _ROOM = Box(0, 0, 1100, 380)
 # A module whose rectangle is smaller is not divided further.
 _LEAST = 2400.0
-# A letter's width in pixels, and how much of the common width a narrow page has.
-_LETTER, _NARROW = 7.3, 0.32
+# A narrow page has so much of the common width, and its letters are smaller.
+_NARROW = 0.36
+# In pixels: a letter's width, a line's height, and the room around the text.
+_LETTER, _LINE, _MARGIN = 7.3, 16, 7
 
 MEASURES: Mapping[str, Callable[[Figures], int]] = {
     "FLOPs": lambda figures: figures.flops,
@@ -34,20 +36,13 @@ _FORMATS: Mapping[str, Callable[[int], str]] = {
 
 
 @dataclass(frozen=True)
-class Label:
-    """A line of text in a cell; `narrow` where it fits on a narrow page, too."""
-
-    text: str
-    narrow: bool
-
-
-@dataclass(frozen=True)
 class Cell:
     """A module, or what it does beside its parts.
 
     Attributes:
         x, y, width, height: in percent of the drawing.
-        texts: name and work, as far as there is room.
+        wide: lines of text, name and work, as far as there is room.
+        narrow: the same on a narrow page.
         title: everything about it.
         share: of the work that runs on MLX, in percent of the cell's width.
     """
@@ -56,7 +51,8 @@ class Cell:
     y: float
     width: float
     height: float
-    texts: tuple[Label, ...]
+    wide: tuple[str, ...]
+    narrow: tuple[str, ...]
     title: str
     share: float
 
@@ -114,27 +110,31 @@ def _describe(
     path = module.path or "the model"
     parts = path.split(".")
     names = [f"{'.'.join(parts[i:])}{end}" for i in range(len(parts))]
-    name = next((name for name in names if _fits(name, box.width)), None)
     amounts = [f"{phrase(total)}, {format_share(total, everything)}"]
     if mlx != total:
         amounts.append(f"{format_share(mlx, total)} on MLX")
-    lines = [name, *(amount for amount in amounts if _fits(amount, box.width))] if name else []
     return Cell(
         x=_percent(box.x, _ROOM.width),
         y=_percent(box.y, _ROOM.height),
         width=_percent(box.width, _ROOM.width),
         height=_percent(box.height, _ROOM.height),
-        texts=tuple(
-            Label(line, _fits(line, box.width * _NARROW))
-            for line in lines[: int((box.height - 6) // 16)]
-        ),
+        wide=_choose(names, amounts, box.width, box.height),
+        narrow=_choose(names, amounts, box.width * _NARROW, box.height),
         title=f"{path}{end}: {', '.join(amounts)}",
         share=_percent(mlx, total),
     )
 
 
-def _fits(text: str, width: float) -> bool:
-    return 16 + _LETTER * len(text) <= width
+def _choose(
+    names: Sequence[str], amounts: Sequence[str], width: float, height: float
+) -> tuple[str, ...]:
+    """The longest name that fits, and beneath it what else fits."""
+    letters = (width - 2 * _MARGIN) / _LETTER
+    name = next((name for name in names if len(name) <= letters), None)
+    if name is None:
+        return ()
+    lines = [name, *(amount for amount in amounts if len(amount) <= letters)]
+    return tuple(lines[: max(int((height - _MARGIN) // _LINE), 0)])
 
 
 def _percent(part: float, whole: float) -> float:

@@ -51,6 +51,8 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Two workers and a busy machine: patience costs nothing where all is well.
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
@@ -74,7 +76,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     def open_report(text: str, fragment: str = "", **options: object) -> Page:
         (tmp_path / "page.html").write_text(text, encoding="utf-8")
         context = browser.new_context(**options)
-        context.set_default_timeout(5000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         watch(page)
