@@ -7,6 +7,7 @@ that are missing here (export makes arithmetic of them before anybody can ask) a
 from fractions import Fraction
 from functools import partial
 from inspect import Parameter, Signature
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.grid_sampling import weigh_cubic
 from mlx_coverage.registry.reasons import DYNAMIC_ARGUMENT
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Range, Rank, Static
+from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Range, Rank, Rule, Static
 from mlx_coverage.registry.samples import Choice, Sizes, draw, tensor
 from mlx_coverage.registry.shapes import along
 from mlx_coverage.registry.spec import Family
@@ -161,9 +162,11 @@ def _declare(target, dims, function, dtypes, static=False):
             x = function(x, axis + 2, count, factors[axis], arguments.get("align_corners"))
         return x
 
-    upsample.__signature__ = Signature([Parameter(n, Parameter.KEYWORD_ONLY) for n in names])
-    rules = [Dtype(image, dtypes), NonEmpty(image), Rank(image, spatial + 2, spatial + 2)]
-    samples = {image: tensor("N", "C", *dims)}
+    keywords = [Parameter(name, Parameter.KEYWORD_ONLY) for name in names]
+    upsample.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
+    rules: list[Rule] = [Dtype(image, dtypes), NonEmpty(image)]
+    rules.append(Rank(image, spatial + 2, spatial + 2))
+    samples: dict[str, Any] = {image: tensor("N", "C", *dims)}
     if target._overloadname == "vec":
         samples["output_size"] = Choice(tuple(c and c[:spatial] for c in _COUNTS))
         samples["scale_factors"] = Choice(tuple(f and f[:spatial] for f in _FACTORS))
@@ -180,7 +183,7 @@ def _declare(target, dims, function, dtypes, static=False):
     elif target._overloadname == "vec":
         rules.append(_SIZED)
     sizes = {"N": (1, 2), **dict.fromkeys(dims, (5, 9) if static else (2, 6))}
-    family.add(target, upsample, samples=draw(sizes, **samples), rules=rules, whole=True)
+    family.add(target, upsample, samples=draw(sizes, None, **samples), rules=rules, whole=True)
 
 
 for dims, nearest, exact, linear in (
