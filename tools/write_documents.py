@@ -5,6 +5,8 @@ plans of the examples, so the same sources and versions give the same bytes.
 """
 
 import argparse
+import contextlib
+import dataclasses
 import inspect
 import json
 import sys
@@ -14,13 +16,15 @@ from functools import cache, partial
 from pathlib import Path
 
 from mlx_coverage.analyze import capture, load
-from mlx_coverage.analyze.model import format_share
+from mlx_coverage.analyze.model import CoverageReport, format_share
 from mlx_coverage.analyze.op_page import OpPage
 from mlx_coverage.analyze.standing import make_page
 from mlx_coverage.analyze.summarize import summarize
 from mlx_coverage.analyze.vocabulary import list_reasons
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import default_registry
+from mlx_coverage.report.html import render_html
+from mlx_coverage.report.index import render_index
 from mlx_coverage.report.op_page import render_op_page
 from mlx_coverage.report.reasons import name_page, render_reason_index, render_reason_page
 from mlx_coverage.report.schema import render_schema
@@ -75,6 +79,40 @@ MODELS = (
 )  # fmt: skip
 
 
+@cache
+def check_example(name: str) -> CoverageReport:
+    """What `mlx-coverage check examples/NAME` finds, without lines of installed packages."""
+    with contextlib.chdir(ROOT), load.open_model(f"examples/{name}") as methods:
+        programs = capture.export_methods(methods)
+        planned = capture.plan_methods(programs, partial(MLXPartitioner, _plan_only=True))
+        report = summarize(f"examples/{name}", planned, verified=False)
+    return dataclasses.replace(report, files=tuple(file for file in report.files if file.own))
+
+
+def name_model_page(name: str) -> str:
+    """`models/llama-without_cache.html`, below reports/."""
+    return f"models/{name.replace('.py', '').replace('::', '-')}.html"
+
+
+def render_example(name: str) -> str:
+    """The page of an example."""
+    return render_html(check_example(name))
+
+
+def index_reports() -> str:
+    """reports/index.html: every example, and the other tables."""
+    others = {
+        "ops.html": "every op, what is declared of it and what was measured",
+        "models.md": "the table above as text",
+        "families.md": "the presets of the zoo: lowered, run and compared",
+    }
+    return render_index(
+        "What runs on MLX",
+        {name_model_page(name): check_example(name) for name in MODELS},
+        {name: text for name, text in others.items() if (ROOT / "reports" / name).exists()},
+    )
+
+
 def tabulate_models() -> str:
     """reports/models.md: what `check` says of every example."""
     lines = [
@@ -87,10 +125,7 @@ def tabulate_models() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name in MODELS:
-        with load.open_model(str(ROOT / "examples" / name)) as methods:
-            programs = capture.export_methods(methods)
-            planned = capture.plan_methods(programs, partial(MLXPartitioner, _plan_only=True))
-        for method in summarize(name, planned, verified=False).methods:
+        for method in check_example(name).methods:
             reasons = [f"`{f.op}` x{f.count}: `{f.reason.slug}`" for f in method.findings]
             share = f"{format_share(method.delegated, method.nodes)} ({method.delegated})"
             lines.append(
@@ -123,6 +158,8 @@ def make_documents() -> dict[str, Callable[[], str]]:
             for entry in list_reasons()
         },
         "docs/report.schema.json": render_schema,
+        "reports/index.html": index_reports,
+        **{f"reports/{name_model_page(name)}": partial(render_example, name) for name in MODELS},
         "reports/models.md": tabulate_models,
         "reports/ops.html": lambda: render_op_page(read_page(), "html"),
         "reports/ops.json": lambda: render_op_page(read_page(), "json"),

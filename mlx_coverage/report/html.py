@@ -35,6 +35,7 @@ from mlx_coverage.analyze.model import (
     format_flops,
     format_share,
 )
+from mlx_coverage.report.anchors import name_findings
 from mlx_coverage.report.source_marks import MarkedFile, list_lines, list_shown_lines, mark_files
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.treemap import Cell, make_treemaps
@@ -52,25 +53,39 @@ def render_html(report: CoverageReport, difference: Difference | None = None) ->
         report: to be shown.
         difference: of the report from its baseline, if there is one.
     """
-    style, script = _read_asset("report.css"), _read_asset("report.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
     methods = [
         _MethodPage.make(f"m{number}", method, report)
         for number, method in enumerate(report.methods, 1)
     ]
-    page = _make_environment().get_template("report.html.j2")
-    return page.render(
+    return make_page(
+        "report.html.j2",
+        "report.js",
         report=report,
         difference=difference,
         methods=methods,
         rows=ROWS,
-        style=Markup(style),
-        script=Markup(script),
         data=_embed(report, methods),
-        policy=Markup(policy),
+    )
+
+
+def make_page(template: str, script: str | None = None, **context: Any) -> str:
+    """A page with the one stylesheet, and a policy that lets nothing else run.
+
+    Args:
+        template: name of its file.
+        script: name of the script's file, if there is one.
+        context: what the template shows.
+    """
+    style, code = _read_asset("report.css"), _read_asset(script) if script else ""
+    allowed = _hash(code) if code else "'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {allowed}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return (
+        _make_environment()
+        .get_template(template)
+        .render(style=Markup(style), script=Markup(code), policy=Markup(policy), **context)
     )
 
 
@@ -120,7 +135,7 @@ class _MethodPage:
 
     @classmethod
     def make(cls, key: str, method: MethodReport, report: CoverageReport) -> "_MethodPage":
-        anchors = _name_findings(method)
+        anchors = name_findings(method)
         files = mark_files(method, report.files)
         reads = [0] * len(method.segments)
         for crossing in method.crossings:
@@ -162,20 +177,6 @@ class _MethodPage:
         """The ops that made the values of a crossing, and how often."""
         graph, ops = self.method.graph, self.method.ops
         return Counter(ops[graph.op[node]].op for node in nodes).most_common()
-
-
-def _name_findings(method: MethodReport) -> list[str]:
-    """An id for each finding that neither line numbers nor node names change."""
-    repeated: Counter[str] = Counter()
-    anchors = []
-    for finding in method.findings:
-        source = finding.source
-        parts = (method.name, finding.op, finding.reason.slug, source.file or "", source.code)
-        digest = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:10]
-        repeated[digest] += 1
-        number = f"-{repeated[digest]}" if repeated[digest] > 1 else ""
-        anchors.append(f"finding-{digest}{number}")
-    return anchors
 
 
 def _name_module(module: Module, method: MethodReport) -> str:

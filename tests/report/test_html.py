@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from mlx_coverage.report import render_html
+from mlx_coverage.report.index import render_index
 from mlx_coverage.report.text import sanitize
 from tests.report.samples import HOSTILE, make_failure, make_report
 
@@ -107,3 +108,12 @@ def test_ids_are_unique_and_labels_lead_somewhere() -> None:
         link = attributes.get("href") or ""
         for target in (attributes.get("aria-labelledby"), attributes.get("for"), link[1:]):
             assert not target or target in ids or link == "data:,"
+
+
+def test_index_leads_to_every_page() -> None:
+    reports = {"models/a.html": make_report(HOSTILE[0]), "models/b.html": make_failure()}
+    page = Page(render_index("Models", reports, {"ops.html": "every op"}))
+    links = [attributes.get("href") for tag, attributes in page.elements if tag == "a"]
+    assert links == ["models/a.html", "models/b.html", "ops.html"]
+    assert "75 of 99" in page.text
+    assert "export failed: Could not guard on plain" in page.text
