@@ -22,6 +22,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 Provenance = Literal["exact", "inherited", "none"]
 Device = Literal["mlx", "cpu"]
 OpStanding = Literal["full", "partial", "gap", "none"]
+TargetName = Literal["mlx-coverage", "executorch"]
 
 # In columns of numbers: a figure that is not modelled, or an index that leads nowhere.
 NONE = -1
@@ -576,6 +577,8 @@ class CoverageReport:
         files: source of the lines that nodes come from, sorted by name.
         missing: parts of the report that could not be made, one sentence each.
         suppressions: comments in the source that accept a fallback.
+        target: whose plan it is: this package's, or that of ExecuTorch's own MLX delegate,
+            of which `statuses` and `MethodReport.blockers` say nothing.
         schema_version: of the JSON.
     """
 
@@ -588,6 +591,7 @@ class CoverageReport:
     files: tuple[SourceFile, ...] = ()
     missing: tuple[str, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
+    target: TargetName = "mlx-coverage"
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -45,6 +45,7 @@ from mlx_coverage.analyze.model import (
     Stage,
     StageName,
     Step,
+    TargetName,
     Versions,
 )
 from mlx_coverage.analyze.schedule import Schedule, Stretch, find_maker
@@ -59,7 +60,11 @@ _T = TypeVar("_T")
 
 
 def summarize(
-    model: str, capture: Capture, verified: bool = False, registry: Registry | None = None
+    model: str,
+    capture: Capture,
+    verified: bool = False,
+    registry: Registry | None = None,
+    target: TargetName = "mlx-coverage",
 ) -> CoverageReport:
     """The report of a model that reached the plan.
 
@@ -68,8 +73,10 @@ def summarize(
         capture: the plans.
         verified: whether the full lowering was compared with them.
         registry: that they were judged by; the package's own by default.
+        target: whose plans they are.
     """
     registry = registry if registry is not None else default_registry()
+    ours = target == "mlx-coverage"
     missing: list[str] = []
     methods = tuple(
         _Summary(name, plan, registry, missing).make() for name, plan in capture.plans.items()
@@ -83,17 +90,22 @@ def summarize(
         methods=methods,
         verified=verified,
         versions=_read_versions(),
-        statuses=_list_statuses(capture.plans.values(), registry),
+        statuses=_list_statuses(capture.plans.values(), registry) if ours else (),
         files=files,
         missing=(*dict.fromkeys(missing), *unreadable),
+        target=target,
     )
 
 
-def summarize_failure(model: str, failure: CaptureError) -> CoverageReport:
+def summarize_failure(
+    model: str, failure: CaptureError, target: TargetName = "mlx-coverage"
+) -> CoverageReport:
     """The report of a model that did not: the stage that failed, and why."""
     reached = STAGES[: STAGES.index(failure.stage)]
     stages = _list_stages(failure, reached[-1] if reached else None)
-    return CoverageReport(model, stages, (), verified=False, versions=_read_versions())
+    return CoverageReport(
+        model, stages, (), verified=False, versions=_read_versions(), target=target
+    )
 
 
 def _list_stages(failure: CaptureError | None, last: StageName | None) -> tuple[Stage, ...]:

@@ -199,6 +199,12 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "memory when the program runs.",
         hint="`x.contiguous()` before the op.",
     ),
+    reasons.UPSTREAM: Explanation(
+        "Given with `--target executorch` only: the support check of the delegate that comes "
+        "with ExecuTorch declined the node, or its partitioner left it out. What the check says "
+        "is quoted.",
+        hint="`mlx-coverage check MODEL --target both` shows whether mlx-coverage takes it.",
+    ),
     reasons.IMPORT_FAILED: Explanation(
         "The file or module raised while it was imported, or the function that makes the "
         "model raised. Nothing was analysed.",

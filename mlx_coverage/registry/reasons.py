@@ -24,7 +24,7 @@ class ReasonKind:
 
     @property
     def level(self) -> str:
-        """``op``, ``plan``, ``export`` or ``runtime``."""
+        """``op``, ``plan``, ``runtime``, ``upstream`` or ``export``."""
         return self.slug.partition("/")[0]
 
 
@@ -145,6 +145,11 @@ NEIGHBOURS = ReasonKind(
     "The node only feeds or reads nodes that fall back, so it stays beside them.",
     "Support the fallback node named as the culprit.",
 )
+UPSTREAM = ReasonKind(
+    "upstream/unsupported",
+    "ExecuTorch's own MLX delegate does not take the node.",
+    "Rewrite with ops that it takes, or lower with mlx-coverage (--target both compares).",
+)
 IMPORT_FAILED = ReasonKind(
     "export/import",
     "The model could not be imported.",
@@ -200,6 +205,7 @@ KINDS: tuple[ReasonKind, ...] = (
     NO_KERNEL,
     RUNTIME_DTYPE,
     RUNTIME_LAYOUT,
+    UPSTREAM,
     IMPORT_FAILED,
     EXPORT_FAILED,
     DECOMPOSITION_FAILED,

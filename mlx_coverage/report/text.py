@@ -90,6 +90,8 @@ class _Page:
         else:
             yield styled
             yield self._style(made_with, "dim")
+        if report.target == "executorch":
+            yield self._style("Target: ExecuTorch's own MLX delegate", "bold")
         yield "  ".join(self._stage(stage) for stage in report.stages)
         failure = report.failure
         if failure is not None:

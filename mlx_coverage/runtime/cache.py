@@ -37,7 +37,7 @@ def identify(library: Path) -> str:
 
 
 def produce(target: Path, make: Callable[[Path], None]) -> bool:
-    """Let `make` write `target` unless it exists; False when it existed.
+    """Let `make` write `target`, a file or a folder, unless it exists; False when it existed.
 
     One process makes it while others wait. `make` writes to a scratch path in the same
     folder, so a reader never sees half a file.
@@ -45,12 +45,12 @@ def produce(target: Path, make: Callable[[Path], None]) -> bool:
     Raises:
         RuntimeUnavailable: the cache cannot be written.
     """
-    if target.is_file():
+    if target.exists():
         return False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / "lock"):
-            if target.is_file():
+            if target.exists():
                 return False
             with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
                 made = Path(scratch) / target.name

@@ -1,0 +1,1 @@
+"""ExecuTorch's own MLX delegate, `executorch.backends.mlx`, as it is installed."""
