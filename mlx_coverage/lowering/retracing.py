@@ -119,7 +119,11 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
 
 
 def _can_carry_over(program: ExportedProgram) -> bool:
-    return program.graph_signature.backward_signature is None and all(
+    signature = program.graph_signature
+    # torch writes a mutated input once more each time.
+    if signature.backward_signature is not None or signature.user_inputs_to_mutate:
+        return False
+    return all(
         _is_known(node, module)
         for module in program.graph_module.modules()
         if isinstance(module, GraphModule)

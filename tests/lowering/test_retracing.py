@@ -1,0 +1,144 @@
+"""Retracing gives, node for node, what torch's `run_decompositions` gives."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from executorch.exir.program._program import _default_decomposition_table
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from mlx_coverage.lowering import retracing
+
+aten = torch.ops.aten
+N = Dim("n", min=2, max=64)
+
+
+class Module(nn.Module):
+    """A function of the module and `x`, with a weight, a buffer and a counter at hand."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.linear = nn.Linear(4, 4)
+        self.norm = nn.LayerNorm(4)
+        self.dropout = nn.Dropout(0.5)
+        self.register_buffer("state", torch.ones(3, 4))
+        self.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def write_through_view(m: Module, x: Tensor) -> Any:
+    row = m.state[0]
+    row.add_(x.sum(0))
+    m.state[1:].mul_(2)
+    return m.state * 2, row + 1
+
+
+def write_twice(m: Module, x: Tensor) -> Any:
+    m.count.add_(1)
+    before = m.count * 2
+    m.count += x.shape[0]
+    return before, m.count
+
+
+def write_after_view_of_result(m: Module, x: Tensor) -> Any:
+    y = x + 1
+    part = y.view(-1)
+    y[:, 0].zero_()
+    return part.sum(), y.reshape(-1).add_(1), x
+
+
+def write_input(m: Module, x: Tensor) -> Any:
+    x.mul_(2)
+    return x + 1
+
+
+def regions(m: Module, x: Tensor) -> Any:
+    y = m.linear(x)
+    with torch.no_grad():
+        angles = torch.cat([y.detach().double(), x.double()], -1)
+        scale = angles.cos().float()
+    with torch.autocast("cpu", enabled=False):
+        return (y.to(torch.float16).float() * scale[:, :4]).contiguous()
+
+
+def sizes(m: Module, x: Tensor) -> Any:
+    positions = torch.arange(x.shape[0] + 1, device=x.device)
+    longer = torch.cat([x, x[:1]])
+    steps = torch.diff(positions, prepend=positions[:1] - 1)
+    return longer * steps[:, None], x.new_ones(x.shape[0] * 2)
+
+
+def several_results(m: Module, x: Tensor) -> Any:
+    first, second = m.norm(x).chunk(2, -1)
+    values, _ = x.topk(2, -1)
+    return m.dropout(first) * second, values, 3, None
+
+
+def constants(m: Module, x: Tensor) -> Any:
+    return x * torch.tensor([1.0, 2.0, 3.0, 4.0]) + torch.tensor(2.0)
+
+
+def branch(m: Module, x: Tensor) -> Any:
+    return torch.cond(x.sum() > 0, lambda y: y.cos(), lambda y: y.sin(), (x,))
+
+
+def data_dependent(m: Module, x: Tensor) -> Any:
+    return x[x.sum(1) > 0].relu()
+
+
+FUNCTIONS = (
+    write_through_view, write_twice, write_after_view_of_result, write_input, regions, sizes,
+    several_results, constants, branch, data_dependent,
+)  # fmt: skip
+
+
+def describe(program: ExportedProgram) -> list[Any]:
+    """Nodes with their results, and what the signature says of inputs and outputs."""
+    nodes = list(program.graph.nodes)
+    positions = {node: index for index, node in enumerate(nodes)}
+
+    def value(found: Any) -> Any:
+        if isinstance(found, Tensor):
+            return found.dtype, [str(s) for s in (*found.shape, *found.stride())]
+        return [value(f) for f in found] if isinstance(found, (list, tuple)) else str(found)
+
+    calls = [
+        # Texts apart: torch numbers nodes in messages, and writes keywords by position.
+        (
+            str(node.target),
+            [positions[source] for source in node.all_input_nodes],
+            value(node.meta.get("val")),
+        )
+        for node in nodes
+        if "_assert" not in str(node.target)
+    ]
+    signature = program.graph_signature
+    inputs = [(spec.kind, spec.arg.name, spec.target) for spec in signature.input_specs]
+    outputs = [(spec.kind, type(spec.arg), spec.target) for spec in signature.output_specs]
+    return [*calls, inputs, outputs]
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_equals_torch(function: Callable[..., Any], dynamic: bool) -> None:
+    shapes = ({0: N},) if dynamic else None
+    module = Module(function).eval()
+    program = torch.export.export(module, (torch.randn(3, 4),), dynamic_shapes=shapes)
+    before = describe(program)
+    functional = retracing.run_decompositions(program, {})
+    assert describe(functional) == describe(program.run_decompositions({}))
+    table = dict(_default_decomposition_table().materialize())
+    del table[aten.linear.default]
+    found = retracing.run_decompositions(functional, table)
+    assert describe(found) == describe(functional.run_decompositions(table))
+    assert describe(program) == before
+    # Still a program: it runs.
+    inputs = torch.randn(3, 4)
+    expected = copy.deepcopy(module)(inputs.clone())
+    torch.testing.assert_close(found.module()(inputs.clone()), expected, equal_nan=True)
