@@ -107,7 +107,8 @@ def check_entry(
         op: the overload, `torch.ops.mylib.myop.default`.
         args: of the call, in the order of the schema.
         kwargs: of the call, by name.
-        rtol, atol: as `torch.testing.assert_close` takes them; its defaults by dtype apply.
+        rtol: as `torch.testing.assert_close` takes it; by default that of the dtype.
+        atol: the same.
 
     Raises:
         AssertionError: the call is not delegated, or the results differ.

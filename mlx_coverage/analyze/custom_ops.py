@@ -19,6 +19,7 @@ from mlx_coverage.analyze.cost import describe_value
 from mlx_coverage.analyze.failures import CaptureError, InputError, condense
 from mlx_coverage.analyze.inquiry import Decomposer, OpInquiry, OpPart
 from mlx_coverage.analyze.load import Exportable
+from mlx_coverage.analyze.model import OpEntry, OpStanding
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
 from mlx_coverage.registry.call import canonicalize, name_target
@@ -68,23 +69,29 @@ def inquire(op: OpOverload, registry: Registry) -> OpInquiry:
     name = name_target(target)
     entry = next((entry for entry in list_ops(registry, name) if entry.op == name), None)
     example, plan, problem = _plan_example(op, registry)
-    if entry is None:
-        standing, notes = "none", ()
-    else:
-        notes = entry.limitations
-        standing = "gap" if entry.gap is not None else "partial" if notes else "full"
+    parts = tuple(_list_parts(plan)) if plan is not None else ()
+    obstacles = tuple(_list_obstacles(op))
+    runs = bool(parts) and all(part.delegated == part.nodes for part in parts)
     return OpInquiry(
         op=name,
         schema=str(op._schema),
-        standing=standing,  # type: ignore[arg-type]
+        standing=_describe_standing(entry),
         entry=entry,
         decomposer=_find_decomposer(op, registry),
         example=example,
-        parts=tuple(_list_parts(plan)) if plan is not None else (),
+        parts=parts,
         problem=problem,
-        obstacles=tuple(_list_obstacles(op)),
-        skeleton="" if registry.get(target) is not None else write_skeleton(op),
+        obstacles=obstacles,
+        skeleton=""
+        if runs or obstacles or registry.get(target) is not None
+        else write_skeleton(op),
     )
+
+
+def _describe_standing(entry: OpEntry | None) -> OpStanding:
+    if entry is None:
+        return "none"
+    return "gap" if entry.gap is not None else "partial" if entry.limitations else "full"
 
 
 def make_call(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exportable:
@@ -188,7 +195,7 @@ def _find_decomposer(op: OpOverload, registry: Registry) -> Decomposer:
 
 
 def _list_obstacles(op: OpOverload) -> Iterator[str]:
-    if op._schema.is_mutable:
+    if op._schema.is_mutable and op.namespace != "aten":
         yield (
             "its schema writes into an argument, which export turns into a higher-order op; "
             "give a functional op an entry instead"

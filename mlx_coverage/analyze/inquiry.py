@@ -37,13 +37,14 @@ class OpInquiry:
         entry: the entry or gap, in words; None where the registry has neither.
         decomposer: ``registry``: a decomposition declared by a plug-in; ``composite``: the
             op's own CompositeImplicitAutograd kernel; ``executorch``: the table that
-            ExecuTorch lowers with; ``torch``: `torch._decomp.decomposition_table`, which
-            ExecuTorch uses for few ops; ``none``: the op stays as it is.
+            ExecuTorch lowers with; ``torch``: `torch._decomp.decomposition_table`
+            alone; ``none``: the op stays as it is.
         example: the call that was planned; empty where none could be.
         parts: what the plan holds for it, in order of first occurrence.
         problem: why no call could be planned, in one sentence; empty where one was.
         obstacles: what an entry cannot mend, one sentence each.
-        skeleton: a declaration to fill in; empty where the registry has an entry.
+        skeleton: a declaration to fill in; empty where the registry has an entry, where all
+            parts run on MLX, and where an obstacle makes an entry useless.
     """
 
     op: str

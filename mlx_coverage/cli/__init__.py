@@ -12,9 +12,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_coverage import __version__
-from mlx_coverage.cli import check, console, diff, doctor, exits, explain, export, ops, run, sweep
+from mlx_coverage.cli import (
+    check,
+    console,
+    diff,
+    doctor,
+    exits,
+    explain,
+    export,
+    ops,
+    repro,
+    run,
+    sweep,
+)
 
-_COMMANDS = (check, diff, explain, sweep, export, run, ops, doctor)
+_COMMANDS = (check, diff, explain, repro, sweep, export, run, ops, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

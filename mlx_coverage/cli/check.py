@@ -2,6 +2,7 @@
 
 import argparse
 import traceback
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--fail-on compares with a baseline; add --baseline FILE")
     outputs = choose_outputs(args)
     baseline = read_report(Path(args.baseline)) if args.baseline else None
+    _import_definitions(args.imports)
     report, code = check_model(args.model, args)
     difference = compare_reports(baseline, report) if baseline is not None else None
     outputs.write(report, difference)
@@ -97,19 +99,27 @@ def run(args: argparse.Namespace) -> int:
 
 def inquire(args: argparse.Namespace) -> int:
     """Say of one op what the registry has, what a call becomes, and what an entry needs."""
-    render = INQUIRY_RENDERERS.get(args.output_format or "full")
-    if render is None or args.report or args.html or args.json:
+    form = args.output_format or "full"
+    if form not in INQUIRY_RENDERERS or args.report or args.html or args.json:
         args.refuse(f"--op has the output formats {', '.join(INQUIRY_RENDERERS)} on stdout")
     with console.quiet(), console.progress(f"looking at {args.op}"):
-        from mlx_coverage.analyze import custom_ops, load
+        from mlx_coverage.analyze import custom_ops
         from mlx_coverage.registry import default_registry
 
         registry = default_registry()  # plug-ins register ops
-        for name in [*args.imports, *([args.model] if args.model else [])]:
-            load.import_definitions(name)
+        _import_definitions([*args.imports, *([args.model] if args.model else [])])
         inquiry = custom_ops.inquire(custom_ops.find_op(args.op), registry)
-    console.emit(render(inquiry))
+    console.emit(INQUIRY_RENDERERS[form](inquiry))
     return exits.PASSED
+
+
+def _import_definitions(names: Sequence[str]) -> None:
+    if names:
+        from mlx_coverage.analyze import load
+
+        with console.quiet():
+            for name in names:
+                load.import_definitions(name)
 
 
 def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport", int]:
@@ -147,8 +157,6 @@ def _capture(
     from mlx_coverage.registry.reasons import BY_SLUG
 
     make = partial(MLXPartitioner, exclude_ops=args.exclude)
-    for name in getattr(args, "imports", ()):
-        load.import_definitions(name)
     with load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)

@@ -11,7 +11,7 @@ _DECOMPOSERS: Mapping[str, str] = {
     "registry": "yes, as a plug-in declares",
     "composite": "yes, by its own CompositeImplicitAutograd kernel",
     "executorch": "yes, by the table that ExecuTorch lowers with",
-    "torch": "torch has a decomposition (torch._decomp), which ExecuTorch does not apply by itself",
+    "torch": "torch has a decomposition, left out of the table that ExecuTorch lowers with",
     "none": "no, it stays one op",
 }
 
