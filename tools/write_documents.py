@@ -109,7 +109,7 @@ def index_reports() -> str:
     return render_index(
         "What runs on MLX",
         {name_model_page(name): check_example(name) for name in MODELS},
-        {name: text for name, text in others.items() if (ROOT / "reports" / name).exists()},
+        others,
     )
 
 

@@ -32,14 +32,17 @@ def hide_source(report: CoverageReport) -> CoverageReport:
 
 
 def hide_folders(report: CoverageReport) -> CoverageReport:
-    """The report with every path cut down to the name of its file.
+    """The report with every path of the model's own files cut down to the name of the file.
 
-    Different files of one name stay apart: the second becomes `name (2)`. Lines of source
-    are left as they are; `hide_source` takes them out.
+    Different files of one name stay apart: the second becomes `name (2)`. Paths within
+    installed packages, which begin with the package, stay. So do lines of source; `hide_source`
+    takes them out.
     """
     paths = {source.file for method in report.methods for source in method.sources}
     paths |= {finding.source.file for method in report.methods for finding in method.findings}
-    paths |= {file.file for file in report.files} | {s.file for s in report.suppressions}
+    paths |= {file.file for file in report.files if file.own} | {
+        s.file for s in report.suppressions
+    }
     paths |= {stage.source.file for stage in report.stages} | {report.model.partition("::")[0]}
     names = _shorten(path for path in paths if path)
     known = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
@@ -50,7 +53,7 @@ def hide_folders(report: CoverageReport) -> CoverageReport:
 
     def change(name: str, value: Any) -> Any:
         if name == "file" and value is not None:
-            return names[value]
+            return names.get(value, value)
         return cut(value) if name in _PROSE and isinstance(value, str) else value
 
     return _rebuild(report, change)

@@ -201,15 +201,28 @@ def test_hostile_text_stays_inert(open_page: Open) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "report",
-    [make_failure(), replace(make_report(), files=(), statuses=(), missing=("all of it",))],
-    ids=["failure", "parts missing"],
-)
-def test_incomplete_reports_work(open_page: Open, report: CoverageReport) -> None:
+def make_bare() -> CoverageReport:
+    """Nothing but findings and counts."""
+    report = make_report()
+    method = replace(
+        report.methods[0],
+        segments=(), crossings=(), modules=(), places=(), sources=(), blockers=(), way=(), sizes=(),
+        graph=Graph((), (), (), (), (), (), (), (), (), (), ()),
+    )  # fmt: skip
+    return replace(report, methods=(method,), files=(), statuses=(), missing=("all the rest",))
+
+
+@pytest.mark.parametrize("make", [make_report, make_failure, make_bare])
+def test_every_control_works_however_much_is_missing(
+    open_page: Open, make: Callable[[], CoverageReport]
+) -> None:
+    report = make()
     page = open_page(render_html(report))
     exercise(page)
     assert page.locator("#definitions").is_visible()
+    assert page.locator(".findings tbody tr").count() == sum(
+        len(method.findings) for method in report.methods
+    )
     for sentence in report.missing:
         expect(page.locator(".note")).to_contain_text(sentence)
 

@@ -443,6 +443,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest?.("[data-show-finding], [data-show-line]");
   if (!link) return;
   const graph = graphs.get(link.hash.slice(1).split("-")[0]);
+  if (!graph) return;
   const { finding, source } = graph.graph;
   const { showFinding, showLine } = link.dataset;
   graph.mark(graph.order.filter((node) => showLine
@@ -490,7 +491,7 @@ for (const details of document.querySelectorAll("[data-nodes]")) {
       return make("tr", {},
         make("td", { className: "number" }, make("a", {
           href: `#${page.key}-graph`, text: node + 1, "aria-label": `Node ${node + 1} in the graph`,
-          click: () => graphs.get(page.key).mark([node]),
+          click: () => graphs.get(page.key)?.mark([node]),
         })),
         make("td", {}, make("code", { text: op })), make("td", {}, make("code", { text: result })),
         make("td", {}, make("code", { text: module })),
