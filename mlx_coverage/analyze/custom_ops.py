@@ -5,6 +5,7 @@ with such a call would get.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,11 +20,17 @@ from mlx_coverage.analyze.cost import describe_value
 from mlx_coverage.analyze.failures import CaptureError, InputError, condense
 from mlx_coverage.analyze.inquiry import Decomposer, OpInquiry, OpPart
 from mlx_coverage.analyze.load import Exportable
-from mlx_coverage.analyze.model import OpEntry, OpStanding
+from mlx_coverage.analyze.model import CoverageReport, Finding, Fix, OpEntry, OpStanding
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
+from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.registry.spec import Registry
+
+# Of ops that torch and ExecuTorch bring, and of ours.
+STOCK_NAMESPACES = frozenset(
+    {"aten", "prims", "dim_order_ops", "mlx_coverage", "quantized_decomposed"}
+)
 
 # Tried in this order for every tensor of the call.
 _EXAMPLES = tuple(
@@ -243,3 +250,28 @@ def declare(family):
 
 def _write_default(value: Any) -> str:
     return repr(tuple(value) if isinstance(value, list) else value)
+
+
+def propose_entries(report: CoverageReport) -> CoverageReport:
+    """The report with a declaration to fill in beside each custom op that has no entry."""
+    methods = (
+        replace(method, findings=tuple(map(_propose_entry, method.findings)))
+        for method in report.methods
+    )
+    return replace(report, methods=tuple(methods))
+
+
+def _propose_entry(finding: Finding) -> Finding:
+    namespace, _, rest = finding.op.partition(".")
+    custom = namespace not in STOCK_NAMESPACES and hasattr(
+        getattr(torch.ops, namespace), rest.partition(".")[0]
+    )
+    if finding.reason.slug != reasons.NO_ENTRY.slug or not custom:
+        return finding
+    fix = Fix(
+        title=f"Declare an entry, or a decomposition, of {finding.op} in a plug-in",
+        change=write_skeleton(find_op(finding.op)),
+        verified=False,
+        evidence=f"the MLX code is yours to write; mlx-coverage check --op {finding.op} says more",
+    )
+    return replace(finding, fixes=(*finding.fixes, fix))

@@ -21,6 +21,7 @@ from torch.fx import Node
 
 from mlx_coverage.analyze import capture
 from mlx_coverage.analyze.cost import evaluate_size
+from mlx_coverage.analyze.custom_ops import STOCK_NAMESPACES
 from mlx_coverage.analyze.failures import CaptureError, InputError
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.lowering.partitioner import MLXPartitioner
@@ -33,7 +34,6 @@ from mlx_coverage.registry.reasons import Reason
 _CALLS = (1, 2, 4, 8, 15)
 # Of all tensors together; larger ones are made without data.
 _MOST_BYTES = 64 << 20
-_BUILTIN = frozenset({"aten", "prims", "dim_order_ops", "mlx_coverage", "quantized_decomposed"})
 _RESERVED = frozenset({"self", "torch", "operator", "math"})
 
 
@@ -251,7 +251,7 @@ def _write_definitions(calls: Iterable[Node], origin: Origin) -> Iterator[str]:
     custom = dict.fromkeys(
         op._schema.name
         for op in (canonicalize(node.target) for node in calls)
-        if isinstance(op, OpOverload) and op.namespace not in _BUILTIN
+        if isinstance(op, OpOverload) and op.namespace not in STOCK_NAMESPACES
     )
     for name in custom if origin.defines else ():
         namespace, _, base = name.partition("::")

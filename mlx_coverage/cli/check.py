@@ -151,6 +151,7 @@ def _capture(
 ) -> tuple["CoverageReport", "CaptureError | None"]:
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import verify
+    from mlx_coverage.analyze.custom_ops import propose_entries
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.lowering.partitioner import MLXPartitioner
@@ -165,7 +166,7 @@ def _capture(
             with console.progress("lowering in full"):
                 verify(programs, planned, make)
     verified = args.verify and planned.refused is None
-    report = summarize(model, planned, verified)
+    report = propose_entries(summarize(model, planned, verified))
     return apply_suppressions(report, _list_files(model), BY_SLUG), planned.refused
 
 
