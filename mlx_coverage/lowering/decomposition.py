@@ -15,14 +15,15 @@ from typing import Any
 import torch
 from executorch.exir.program._program import _default_decomposition_table
 from torch._decomp import decomposition_table
-from torch._dispatch.python import enable_python_dispatcher
 from torch._ops import OpOverload
+from torch._prims_common import compute_elementwise_output_logical_to_physical_perm
 from torch.export import ExportedProgram
-from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import Node
 
+from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.retracing import run_decompositions
+from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Supported, Unsupported, judge_node
@@ -42,14 +43,52 @@ def prepare_program(
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
     remove_assertions(prepared)
+    _lay_out_operands(prepared)
     substitute_patterns(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
-        _inline(prepared.graph_module, node, _find_decomposition(node, table))
+        decomposition = _find_decomposition(node, table)
+        if decomposition is not None:
+            inline_graph(node, trace_call(node, decomposition))
     for node in _find_refused(prepared, registry, table):
         node.target = define_standin(node.target)
     kept = list_kept(prepared, registry, options)
     rest = {op: function for op, function in table.items() if op not in kept}
-    return isolate(run_decompositions(prepared, rest))
+    prepared = isolate(run_decompositions(prepared, rest))
+    if options.rewrites and rewrite_declined(prepared, registry, options, rest):
+        for node in _find_refused(prepared, registry, table):
+            node.target = define_standin(node.target)
+        prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
+    return prepared
+
+
+def _lay_out_operands(program: ExportedProgram) -> None:
+    """Give each `as_strided` of a dense view an operand whose elements lie in storage order.
+
+    Strides count in the storage, which no edge op sees: at the edge every view is a copy.
+    """
+    graph = program.graph_module.graph
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default):
+        source, size, stride, *rest = node.args
+        value = source.meta["val"]
+        start = rest[0] if rest and rest[0] is not None else value.storage_offset()
+        if value.is_contiguous() and not value.storage_offset():
+            continue
+        order = compute_elementwise_output_logical_to_physical_perm(value)[0]
+        if not value.permute(order).is_contiguous():
+            continue  # elements outside the view: no edge op reaches them
+        with graph.inserting_before(node):
+            permuted = graph.call_function(torch.ops.aten.permute.default, (source, order))
+            permuted.meta = {**node.meta, "val": value.permute(order)}
+            laid_out = graph.call_function(
+                torch.ops.aten.clone.default,
+                (permuted,),
+                {"memory_format": torch.contiguous_format},
+            )
+            laid_out.meta = {
+                **node.meta,
+                "val": permuted.meta["val"].clone(memory_format=torch.contiguous_format),
+            }
+        node.args = (laid_out, size, stride, start - value.storage_offset())
 
 
 def _read_table() -> dict[Any, Callable[..., Any]]:
@@ -144,7 +183,7 @@ def _find_early(
         if key in traced or not (op in decomposition_table if refused else op._can_decompose()):
             return
         traced.add(key)
-        body = _trace(node, decomposition_table[op] if refused else op.decompose)
+        body = trace_call(node, decomposition_table[op] if refused else op.decompose)
         inner = [n for n in body.nodes if n.op == "call_function"]
         for n in inner:
             visit(n)
@@ -198,37 +237,3 @@ def _find_decomposition(
     if target._can_decompose():
         return target.decompose
     return None  # core: ExecuTorch keeps it whole and runs it by a kernel of its own
-
-
-def _trace(node: Node, decomposition: Callable[..., Any]) -> Graph:
-    """What a decomposition makes of a call; a placeholder for each of the call's input nodes."""
-    inputs = list(node.all_input_nodes)
-
-    def run(*values: Any) -> Any:
-        given = dict(zip(inputs, values, strict=True))
-        args = torch.fx.node.map_arg(node.args, lambda n: given[n])
-        kwargs = torch.fx.node.map_arg(node.kwargs, lambda n: given[n])
-        return decomposition(*args, **kwargs)
-
-    examples = [n.meta["val"] for n in inputs]
-    # torch's Python decompositions of composites, as export runs them: dropout stays functional.
-    with enable_python_dispatcher():
-        return make_fx(run, tracing_mode="real")(*examples).graph
-
-
-def _inline(module: GraphModule, node: Node, decomposition: Callable[..., Any] | None) -> None:
-    if decomposition is None:
-        return
-    inputs = list(node.all_input_nodes)
-    body = _trace(node, decomposition)
-    placed: dict[Node, Any] = {}
-    with module.graph.inserting_before(node):
-        for inner in body.nodes:
-            if inner.op == "placeholder":
-                placed[inner] = inputs[len(placed)]
-            elif inner.op == "output":
-                node.replace_all_uses_with(placed[inner.args[0]])
-            else:
-                placed[inner] = module.graph.node_copy(inner, lambda n: placed[n])
-                placed[inner].meta = {**node.meta, **inner.meta}
-    module.graph.erase_node(node)

@@ -75,3 +75,21 @@ def test_transposed_weight() -> None:
     lowered = lower(model, x)
     assert lowered.fallbacks() == []
     assert_close(lowered.start()(x), run_eagerly(model, x))
+
+
+class Restride(nn.Module):
+    """`as_strided` of views, whose strides count in the storage beneath them."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = x + 1
+        return (
+            x.t().as_strided((2, 2), (1, 2), 1),
+            x.as_strided((2, 3), (3, 1), 2),
+            x[1:].as_strided((2, 2), (2, 1)),
+        )
+
+
+def test_restrided_view_reads_its_storage() -> None:
+    x = torch.arange(12.0).reshape(3, 4)
+    lowered = lower(Restride().eval(), x)
+    assert_close(lowered.start()(x), run_eagerly(Restride(), x))
