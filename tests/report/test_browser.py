@@ -251,6 +251,15 @@ def test_page_fits_its_window(open_page: Open, width: int) -> None:
     assert measure_overflow(page) == 0
 
 
+def test_paper_shows_everything_but_the_controls(open_page: Open) -> None:
+    page = open_page(render_html(make_report()))
+    page.emulate_media(media="print")
+    assert page.get_by_role("navigation").count() == 0
+    assert not page.locator("input, select, .links").locator("visible=true").count()
+    for part in (".findings", ".source", ".tree", ".strip", ".treemap", ".ops", ".definitions"):
+        assert page.locator(part).locator("visible=true").count()
+
+
 def test_search_and_facets_narrow_the_findings(open_page: Open) -> None:
     page = open_page(render_html(make_chain(3, 8)))
     rows = page.locator(".findings tbody tr")
