@@ -17,6 +17,7 @@ from mlx_coverage.lowering.plan import (
     normalize_ops,
     plan,
 )
+from mlx_coverage.lowering.rewriting import Decompose, Rewrite
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.spec import Registry
 
@@ -37,6 +38,8 @@ class MLXPartitioner(Partitioner):
         min_partition_size: least number of computing nodes in a partition (views and
             sizes do not count). A partition that holds an op which was kept from
             decomposition is always placed, because nothing else can run that op.
+        fix_decompositions: whether calls that the registry declines are decomposed as torch
+            does, where it takes everything that they decompose into.
         registry: entries to go by; the package's own by default.
 
     Raises:
@@ -50,13 +53,18 @@ class MLXPartitioner(Partitioner):
         exclude_ops: Iterable[str | OpOverload] = (),
         exclude_node: Callable[[Node], bool] | None = None,
         min_partition_size: int = 1,
+        fix_decompositions: bool = False,
         registry: Registry | None = None,
         _plan_only: bool = False,
+        _rewrites: tuple[Rewrite, ...] = (),
     ) -> None:
         super().__init__()
         if min_partition_size < 0:
             raise ValueError(f"min_partition_size is {min_partition_size}; accepted: 0 or more")
-        self.options = Options(normalize_ops(exclude_ops), exclude_node, min_partition_size)
+        rewrites = (*((Decompose(),) if fix_decompositions else ()), *_rewrites)
+        self.options = Options(
+            normalize_ops(exclude_ops), exclude_node, min_partition_size, rewrites
+        )
         self.registry = registry if registry is not None else default_registry()
         backend = MLXCoveragePlanBackend if _plan_only else MLXCoverageBackend
         self._delegation = DelegationSpec(backend.__name__, [])

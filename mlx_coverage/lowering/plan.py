@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._ops import OpOverload
@@ -23,6 +23,9 @@ from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.registry.judge import Supported, Unsupported, Verdict, judge_node
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
+
+if TYPE_CHECKING:
+    from mlx_coverage.lowering.rewriting import Rewrite
 
 # Checks that export leaves behind: true by then, and no work.
 _ASSERTIONS = frozenset(
@@ -57,11 +60,13 @@ class Options:
         exclude_node: predicate on the edge node, for anything else.
         min_partition_size: least number of computing nodes (views and sizes do not
             count) in a partition; 0 also places partitions of views alone.
+        rewrites: what to write instead of declined calls, tried in order.
     """
 
     exclude_ops: frozenset[str] = frozenset()
     exclude_node: Callable[[Node], bool] | None = None
     min_partition_size: int = 1
+    rewrites: "tuple[Rewrite, ...]" = ()
 
 
 @dataclass(frozen=True)

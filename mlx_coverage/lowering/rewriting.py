@@ -1,0 +1,206 @@
+"""Calls that the registry declines, written as calls that it takes.
+
+A rewrite says what to write instead of a declined call; it is applied to a decomposed ATen
+program, before ExecuTorch's edge dialect, and only where it helps: where the registry takes
+what it makes, and torch's metadata of the results stays the same.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+from torch._decomp import decomposition_table
+from torch._ops import OpOverload, OpOverloadPacket
+from torch.export import ExportedProgram
+from torch.fx import Graph, Node
+from torch.utils import _pytree as pytree
+
+from mlx_coverage.lowering.inlining import inline_graph, trace_call
+from mlx_coverage.lowering.plan import Options, find_constants, is_counted, is_excluded
+from mlx_coverage.lowering.retracing import agree
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.judge import Supported, Unsupported, judge_node
+from mlx_coverage.registry.spec import Registry
+
+_CAST = torch.ops.aten._to_copy.default
+
+# What holds every value of the dtype to the left, or the most of its digits that MLX has.
+CASTS: Mapping[torch.dtype, torch.dtype] = {
+    torch.float64: torch.float32,
+    torch.complex128: torch.complex64,
+    torch.uint16: torch.int32,
+    torch.uint32: torch.int64,
+}
+
+
+class Rewrite(Protocol):
+    """What to write instead of a declined call."""
+
+    # Ops that it may leave to ExecuTorch.
+    leaves: Collection[OpOverload]
+
+    def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
+        """A function of the call's arguments, or None for a call that it leaves as it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decompose:
+    """torch's own decompositions, also of ops that ExecuTorch keeps whole.
+
+    Attributes:
+        only: name of an op and slug of its primary reason, where not all are meant.
+    """
+
+    only: tuple[str, str] | None = None
+    leaves = frozenset[OpOverload]()
+
+    def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
+        """The decomposition that torch has of the op."""
+        op = canonicalize(node.target)
+        if self.only is not None and self.only != (name_target(op), verdict.primary.slug):
+            return None
+        # What draws random numbers is declined for that, and made of nothing else.
+        return decomposition_table.get(op) if isinstance(op, OpOverload) else None
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Computing in a dtype of MLX instead of `dtype`, with casts before and after the call."""
+
+    dtype: torch.dtype
+    leaves = frozenset({_CAST})
+
+    @property
+    def instead(self) -> torch.dtype:
+        """The dtype that MLX computes in."""
+        return CASTS[self.dtype]
+
+    def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
+        """The call between casts, where dtypes are all that is wrong with it."""
+        op = canonicalize(node.target)
+        if op is _CAST or not isinstance(op, OpOverload):
+            return None
+        if any(reason.kind is not reasons.DTYPE for reason in verdict.reasons):
+            return None
+        operands = [n.meta.get("val") for n in node.all_input_nodes]
+        if not any(isinstance(v, torch.Tensor) and v.dtype == self.dtype for v in operands):
+            return None
+
+        def compute(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = pytree.tree_map(self._enter, (args, kwargs))
+            return pytree.tree_map(_cast_like, op(*args, **kwargs), node.meta["val"])
+
+        return compute
+
+    def _enter(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dtype == self.dtype:
+            return _CAST(value, dtype=self.instead)
+        return self.instead if value is self.dtype else value
+
+
+def _cast_like(found: Any, expected: Any) -> Any:
+    if isinstance(found, torch.Tensor) and found.dtype != expected.dtype:
+        return _CAST(found, dtype=expected.dtype)
+    return found
+
+
+def rewrite_declined(
+    program: ExportedProgram,
+    registry: Registry,
+    options: Options,
+    table: Mapping[Any, Callable[..., Any]],
+) -> int:
+    """Apply the rewrites of `options`, in place; returns to how many calls.
+
+    Args:
+        program: decomposed, and the caller's own: its graph is changed.
+        registry: by which calls are declined and taken.
+        options: an excluded call is not rewritten.
+        table: ExecuTorch's decompositions, for what the rewrites make.
+    """
+    graph = program.graph_module.graph
+    constants = find_constants(program)
+    count = 0
+    for node in list(graph.nodes):
+        if not is_counted(node) or is_excluded(node, options):
+            continue
+        verdict = judge_node(node, registry, constants)
+        if isinstance(verdict, Supported):
+            continue
+        for rewrite in options.rewrites:
+            body = _write(node, verdict, rewrite, table)
+            if body is not None and _is_taken(node, body, rewrite, registry, constants):
+                inline_graph(node, body)
+                count += 1
+                break
+    if count:
+        if any(isinstance(rewrite, Cast) for rewrite in options.rewrites):
+            _join_casts(graph)
+        graph.eliminate_dead_code()
+        graph.lint()
+        program.graph_module.recompile()
+    return count
+
+
+def _write(
+    node: Node,
+    verdict: Unsupported,
+    rewrite: Rewrite,
+    table: Mapping[Any, Callable[..., Any]],
+) -> Graph | None:
+    function = rewrite.write(node, verdict)
+    if function is None:
+        return None
+    try:
+        return trace_call(node, function, {**_list_prims(), **table})
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+        return None  # a decomposition that does not know these arguments
+
+
+@cache
+def _list_prims() -> Mapping[Any, Callable[..., Any]]:
+    """The ATen form of each of the prims that many of torch's decompositions are written in."""
+    packets = vars(torch._prims).values()
+    return {p.default: p.impl_aten for p in packets if isinstance(p, OpOverloadPacket)}
+
+
+def _is_taken(
+    node: Node, body: Graph, rewrite: Rewrite, registry: Registry, constants: Collection[Node]
+) -> bool:
+    outer = zip(body.find_nodes(op="placeholder"), node.all_input_nodes, strict=True)
+    fixed = [inner for inner, source in outer if source in constants]
+    results = torch.fx.node.map_arg(body.output_node().args[0], lambda n: n.meta.get("val"))
+    if not _is_same(results, node.meta.get("val")):
+        return False
+    return not body.find_nodes(op="get_attr") and all(
+        inner.target in rewrite.leaves or isinstance(judge_node(inner, registry, fixed), Supported)
+        for inner in body.nodes
+        if is_counted(inner)
+    )
+
+
+def _is_same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, (list, tuple)):
+        # A result that torch does not fill in is None in one of them, or empty.
+        return len(found) == len(expected) and all(map(_is_same, found, expected))
+    return agree(found, expected)
+
+
+def _join_casts(graph: Graph) -> None:
+    """Drop casts to a wider dtype and back: the value was in the narrower one before."""
+    for node in graph.nodes:
+        source = node.args[0] if _is_cast(node) else None
+        if not isinstance(source, Node) or not _is_cast(source):
+            continue
+        narrow = source.args[0].meta["val"].dtype  # type: ignore[union-attr]
+        wide = source.meta["val"].dtype
+        if node.meta["val"].dtype == narrow and CASTS.get(wide) == narrow:
+            node.replace_all_uses_with(source.args[0])  # type: ignore[arg-type]
+
+
+def _is_cast(node: Node) -> bool:
+    return node.target is _CAST and set(node.kwargs) == {"dtype"}
