@@ -89,7 +89,7 @@ def summarize(
         stages=_list_stages(capture.refused, "plan"),
         methods=methods,
         verified=verified,
-        versions=_read_versions(),
+        versions=read_versions(),
         statuses=_list_statuses(capture.plans.values(), registry) if ours else (),
         files=files,
         missing=(*dict.fromkeys(missing), *unreadable),
@@ -104,7 +104,7 @@ def summarize_failure(
     reached = STAGES[: STAGES.index(failure.stage)]
     stages = _list_stages(failure, reached[-1] if reached else None)
     return CoverageReport(
-        model, stages, (), verified=False, versions=_read_versions(), target=target
+        model, stages, (), verified=False, versions=read_versions(), target=target
     )
 
 
@@ -121,7 +121,8 @@ def _list_stages(failure: CaptureError | None, last: StageName | None) -> tuple[
     return tuple(stages)
 
 
-def _read_versions() -> Versions:
+def read_versions() -> Versions:
+    """What a report is made with."""
     return Versions(__version__, str(torch.__version__), version("executorch"))
 
 

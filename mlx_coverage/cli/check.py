@@ -12,11 +12,20 @@ from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.gates import add_gates, hold_changes, hold_share, read_report
 from mlx_coverage.cli.outputs import add_outputs, choose_outputs
 from mlx_coverage.cli.settings import apply_settings
+from mlx_coverage.cli.target import (
+    BOTH,
+    OURS,
+    add_target,
+    contrast,
+    refuse_baseline,
+    refuse_options,
+    report_upstream,
+)
 from mlx_coverage.report.inquiry import INQUIRY_RENDERERS
 
 if TYPE_CHECKING:
     from mlx_coverage.analyze.failures import CaptureError
-    from mlx_coverage.analyze.model import CoverageReport
+    from mlx_coverage.analyze.model import CoverageReport, TargetName
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -44,6 +53,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--verify", action="store_true",
         help="lower the model in full as well, and compare what is inside the delegates",
     )  # fmt: skip
+    add_target(parser)
     parser.set_defaults(run=run, refuse=parser.error)
 
 
@@ -77,16 +87,22 @@ def run(args: argparse.Namespace) -> int:
         return inquire(args)
     if args.model is None:
         args.refuse("the following arguments are required: MODEL, or --op OP")
+    refuse_options(args)
     explicit = args.fail_on
     apply_settings(args)
     if explicit and not args.baseline:
         from mlx_coverage.analyze.failures import InputError
 
         raise InputError("--fail-on compares with a baseline; add --baseline FILE")
+    if args.target == BOTH:
+        _import_definitions(args.imports)
+        return contrast(args)
     outputs = choose_outputs(args)
     baseline = read_report(Path(args.baseline)) if args.baseline else None
     _import_definitions(args.imports)
     report, code = check_model(args.model, args)
+    if baseline is not None:
+        refuse_baseline(args.baseline, baseline, report)
     difference = compare_reports(baseline, report) if baseline is not None else None
     outputs.write(report, difference)
     for comment in report.suppressions:
@@ -127,19 +143,20 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
 
     Args:
         model: as named on the command line.
-        args: the partitioner's options, `verify` and `traceback`.
+        args: the partitioner's options, `verify`, `traceback` and, if there is one, `target`.
     """
+    target = getattr(args, "target", OURS)
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage.analyze.failures import CaptureError
         from mlx_coverage.analyze.summarize import summarize_failure
     try:
         with console.quiet():
-            report, refused = _capture(model, args)
+            report, refused = _capture(model, args, target)
     except CaptureError as failure:
         if args.traceback:
             traceback.print_exception(failure)
         console.say(failure.describe())
-        return summarize_failure(model, failure), exits.MODEL_FAILED
+        return summarize_failure(model, failure, target), exits.MODEL_FAILED
     if refused is not None:
         console.say(refused.describe())
         return report, exits.MODEL_FAILED
@@ -147,7 +164,7 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
 
 
 def _capture(
-    model: str, args: argparse.Namespace
+    model: str, args: argparse.Namespace, target: "TargetName"
 ) -> tuple["CoverageReport", "CaptureError | None"]:
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import verify
@@ -161,6 +178,9 @@ def _capture(
     with load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)
+        if target != OURS:
+            report = report_upstream(model, programs)
+            return apply_suppressions(report, _list_files(model), BY_SLUG), None
         planned = capture.plan_methods(programs, make, console.progress)
         if args.verify and planned.refused is None:
             with console.progress("lowering in full"):

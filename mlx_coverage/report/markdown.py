@@ -36,6 +36,9 @@ def quote_code(text: str) -> str:
 
 def _list_lines(report: CoverageReport) -> Iterator[str]:
     yield f"## mlx-coverage: {quote_code(report.model)}"
+    if report.target == "executorch":
+        yield ""
+        yield "Target: ExecuTorch's own MLX delegate"
     failure = report.failure
     if failure is not None:
         place = f" ({quote_code(failure.source.place)})" if failure.source.file else ""

@@ -99,7 +99,8 @@ class _Observed(Partitioner):
 
     def transform_for_pre_decomposition(self, exported_program: ExportedProgram) -> ExportedProgram:
         """The delegate's own."""
-        return self._inner.transform_for_pre_decomposition(exported_program)
+        prepared: ExportedProgram = self._inner.transform_for_pre_decomposition(exported_program)
+        return prepared
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """The delegate's own; lowering then takes the graph apart, so its plan is a copy."""

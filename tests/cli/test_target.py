@@ -1,0 +1,87 @@
+"""`mlx-coverage check --target`: the delegate that comes with ExecuTorch."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlx_coverage.analyze.model import from_json
+from mlx_coverage.analyze.upstream import bindings
+from mlx_coverage.cli import main
+from tests.cli import models
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixed.py").write_text(models.MIXED)
+    return tmp_path
+
+
+def test_report_of_the_other_delegate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["check", "mixed.py", "--target", "executorch", "--json", "report.json"]
+    assert main([*command, "--fail-under", "100"]) == 1
+    out, err = capsys.readouterr()
+    assert "Target: ExecuTorch's own MLX delegate\n" in out
+    assert 'its support check says: "' in out
+    assert "UNSUPPORTED OPS SUMMARY" not in err  # its own log
+    report = from_json((folder / "report.json").read_text())
+    assert report.target == "executorch"
+    (method,) = report.methods
+    assert 0 < method.delegated < method.nodes
+    assert {finding.reason.slug for finding in method.findings} == {"upstream/unsupported"}
+    # A baseline is of the same delegate.
+    assert main(["check", "mixed.py", "--baseline", "report.json"]) == 2
+    assert "accepted: one of --target mlx-coverage" in capsys.readouterr().err
+
+
+def test_both_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "mixed.py", "--target", "both", "--output-format", "json"]) == 0
+    (method,) = json.loads(capsys.readouterr().out)["methods"]
+    assert (method["ours"]["nodes"], method["ours"]["delegated"]) == (8, 2)
+    rows = {row["op"]: row for row in method["ops"]}
+    for side in ("ours", "theirs"):
+        assert rows["aten.tanh.default"][side]["nodes"] == 2
+        assert sum(row[side]["delegated"] for row in rows.values()) == method[side]["delegated"]
+    (remark,) = rows["aten.tanh.default"]["theirs"]["remarks"]
+    assert (remark["nodes"], remark["places"]) == (2, ["mixed.py:7"])
+    assert "float64" in remark["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["executorch", "--verify"], "--verify does not go with --target executorch"),
+        (["executorch", "--exclude", "aten.add.Tensor"], "--exclude does not go with"),
+        (["both", "--html", "report.html"], "--html does not go with --target both"),
+        (["both", "--fail-under", "0"], "--fail-under does not go with --target both"),
+        (
+            ["both", "--output-format", "sarif"],
+            "--target both has no format 'sarif'; accepted: full, ",
+        ),
+    ],
+)
+def test_options_that_do_not_go_with_it(
+    options: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = list(folder.iterdir())
+    assert main(["check", "mixed.py", "--target", *options]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert list(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("target", ["executorch", "both"])
+def test_executorch_without_the_delegate(
+    target: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bindings, "_find_executorch", lambda: folder)
+    assert main(["check", "mixed.py", "--target", target]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the installed ExecuTorch has none" in err
+    assert "Traceback" not in err
