@@ -101,7 +101,8 @@ def check_entry(
     """Fail unless the registry takes a call of an op, and MLX gives what torch gives.
 
     The call is exported, lowered to one delegate and run by the native runtime, which is
-    compiled at first use. Give calls from the whole domain that the entry declares.
+    compiled at first use. Give calls from the whole domain that the entry declares. Tensors
+    are made contiguous: ExecuTorch's runtime takes no others.
 
     Args:
         op: the overload, `torch.ops.mylib.myop.default`.
@@ -123,7 +124,10 @@ def check_entry(
     from mlx_coverage.analyze.custom_ops import make_call
     from mlx_coverage.lowering.partitioner import MLXPartitioner
 
-    call = make_call(op, args, kwargs or {})
+    given = pytree.tree_map_only(
+        torch.Tensor, torch.Tensor.contiguous, (list(args), dict(kwargs or {}))
+    )
+    call = make_call(op, *given)
     assert_delegated(check_module(call.module, call.args))
     with torch.no_grad():
         expected = pytree.tree_leaves(call.module(*call.args))

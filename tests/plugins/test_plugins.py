@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from mlx_coverage.analyze import capture
+from mlx_coverage.analyze.load import Exportable
+from mlx_coverage.lowering.partitioner import MLXPartitioner
+from mlx_coverage.lowering.plan import Delegated
 from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.registry.plugins import PluginError, load_families
+from mlx_coverage.registry.rules import Rank
+from mlx_coverage.registry.samples import draw
 from mlx_coverage.registry.spec import Family, Registry
 from tests.plugins import distribution
 
@@ -25,8 +32,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "mylib/__init__.py": "",
         "mylib/ops.py": distribution.OPS,
         "mylib/entries.py": distribution.ENTRIES,
+        "mylib/wrong.py": distribution.WRONG,
     }
-    distribution.install(site, "my-lib", files, "mylib = mylib.entries:declare")
+    points = "mylib = mylib.entries:declare\nwrong = mylib.wrong:family"
+    distribution.install(site, "my-lib", files, points)
     path = os.pathsep.join((str(site), str(ROOT)))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.plugins.session"],
@@ -38,25 +47,38 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_entry_and_decomposition_run_in_one_delegate(session: dict[str, Any]) -> None:
+def test_everything_runs_in_one_delegate(session: dict[str, Any]) -> None:
     assert session["family"] == "my-lib"
     assert (session["delegates"], session["fallbacks"]) == (1, [])
+    assert session["ops"] == [
+        "aten.mul.Tensor",
+        "aten.mul.Tensor",
+        "mylib.softsign.default",
+        "aten.tanh.default",
+        "mlx_coverage.swish.default",
+    ]
     assert session["largest_difference"] < 1e-5
 
 
-def test_conformance_runs_on_the_entry(session: dict[str, Any]) -> None:
+def test_conformance_runs_on_the_entries(session: dict[str, Any]) -> None:
+    names = ("mlx_coverage.swish.default", "mylib.softsign.default")
     dtypes = ("bfloat16", "float16", "float32")
-    assert session["conformance"] == [f"mylib.softsign.default-{dtype}" for dtype in dtypes]
+    assert session["conformance"] == [f"{n}-{d}" for n in names for d in dtypes]
+
+
+def test_a_wrong_entry_is_caught(session: dict[str, Any]) -> None:
+    assert "not close" in session["wrong"]
+    assert "op/dtype" in session["outside"]
 
 
 def test_entry_is_listed(session: dict[str, Any]) -> None:
-    code, out, _ = session["ops"]
+    code, out = session["listed"]
     assert code == 0
     assert "mylib.softsign.default" in out
 
 
 def test_op_with_an_entry(session: dict[str, Any]) -> None:
-    code, out, _ = session["entry"]
+    code, out = session["entry"]
     inquiry = json.loads(out)
     assert (code, inquiry["standing"], inquiry["decomposer"]) == (0, "full", "none")
     assert inquiry["entry"]["family"] == "my-lib"
@@ -67,7 +89,7 @@ def test_op_with_an_entry(session: dict[str, Any]) -> None:
 
 
 def test_op_with_a_decomposition(session: dict[str, Any]) -> None:
-    _, out, _ = session["decomposed"]
+    _, out = session["decomposed"]
     inquiry = json.loads(out)
     assert (inquiry["standing"], inquiry["decomposer"]) == ("none", "registry")
     assert [(p["op"], p["nodes"], p["delegated"]) for p in inquiry["parts"]] == [
@@ -76,7 +98,7 @@ def test_op_with_a_decomposition(session: dict[str, Any]) -> None:
 
 
 def test_op_with_neither(session: dict[str, Any]) -> None:
-    code, out, _ = session["opaque"]
+    code, out = session["opaque"]
     assert code == 0
     assert out.startswith("mylib::opaque(Tensor x) -> Tensor\nRegistry: no entry\n")
     assert "Decomposes: no" in out
@@ -117,6 +139,43 @@ def test_plugin_that_declares_an_op_of_ours(
     # Past the cache: the registry of this process stays as it is.
     with pytest.raises(PluginError, match=r"aten\.cos\.default is declared twice.*twice"):
         default_registry.__wrapped__()
+
+
+def test_decomposition_takes_what_a_whole_entry_declines() -> None:
+    @torch.library.custom_op("plugin_test::cube", mutates_args=())
+    def cube(x: torch.Tensor) -> torch.Tensor:
+        return x * x * x
+
+    cube.register_fake(torch.empty_like)
+    op = torch.ops.plugin_test.cube.default
+    family = Family("both")
+    family.decomposition(op)(lambda x: x * x * x)
+    family.add(op, lambda x: x * x * x, rules=[Rank("x", 2, 2)], whole=True)
+
+    class Model(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> Any:
+            return cube(x), cube(y)
+
+    given = Exportable(Model(), (torch.ones(2, 3), torch.ones(3)))
+    registry = Registry([family])
+    plans = capture.plan_methods(
+        capture.export_methods({"forward": given}), lambda: MLXPartitioner(registry=registry)
+    ).plans
+    placements = plans["forward"].placements.items()
+    found = [(name_target(canonicalize(n.target)), isinstance(p, Delegated)) for n, p in placements]
+    assert sorted(found) == [
+        ("aten.mul.Tensor", False), ("aten.mul.Tensor", False),
+        ("plugin_test.cube.default", True),
+    ]  # fmt: skip
+
+
+def test_pattern_of_a_name_that_is_taken_raises() -> None:
+    def scaled_rms_norm(x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    default_registry()  # has one
+    with pytest.raises(ValueError, match="the pattern scaled_rms_norm is declared twice"):
+        Family("twice").pattern(scaled_rms_norm, samples=draw())(lambda x: x)
 
 
 def test_decomposition_beside_an_entry_that_is_not_whole_raises() -> None:
