@@ -1,6 +1,8 @@
 """The page: well formed, inert, and complete without a network."""
 
+import gzip
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -108,6 +110,11 @@ def test_ids_are_unique_and_labels_lead_somewhere() -> None:
         link = attributes.get("href") or ""
         for target in (attributes.get("aria-labelledby"), attributes.get("for"), link[1:]):
             assert not target or target in ids or link == "data:,"
+
+
+def test_shell_is_small() -> None:
+    shell = render_html(replace(make_report(), methods=(), files=()))
+    assert len(gzip.compress(shell.encode())) < 120_000
 
 
 def test_index_leads_to_every_page() -> None:
