@@ -23,6 +23,7 @@ from mlx_coverage.analyze.capture import Capture
 from mlx_coverage.analyze.failures import CaptureError, condense
 from mlx_coverage.analyze.upstream.bindings import import_delegate
 from mlx_coverage.lowering.backend import MLXCoveragePlanBackend
+from mlx_coverage.lowering.decomposition import isolate
 from mlx_coverage.lowering.plan import (
     Delegated,
     Fallback,
@@ -64,7 +65,7 @@ def plan_upstream(
         with follow(f"lowering {name} with ExecuTorch's own MLX delegate"):
             try:
                 to_edge_transform_and_lower(
-                    program,
+                    isolate(program),
                     transform_passes=get_default_passes(),
                     partitioner=[observed],
                     compile_config=EdgeCompileConfig(

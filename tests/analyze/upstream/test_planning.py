@@ -1,18 +1,28 @@
 """What ExecuTorch's own MLX delegate takes, by its own support check."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
+from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+from executorch.exir.lowered_backend_module import get_lowered_backend_modules
 from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import Node
 
 from mlx_coverage.analyze import capture
+from mlx_coverage.analyze.attest import list_inside
 from mlx_coverage.analyze.contrast import Contrast, OpContrast
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import CoverageReport, from_json, to_json
 from mlx_coverage.analyze.summarize import summarize
+from mlx_coverage.analyze.upstream.bindings import import_delegate
 from mlx_coverage.analyze.upstream.claims import contrast_plans
-from mlx_coverage.analyze.upstream.planning import plan_upstream
+from mlx_coverage.analyze.upstream.planning import find_functional, plan_upstream
 from mlx_coverage.lowering.partitioner import MLXPartitioner
+from mlx_coverage.lowering.plan import is_counted
 from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.report.contrast import (
     render_contrast,
     render_contrast_json,
@@ -35,24 +45,34 @@ class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.ModuleList([Layer(), Layer()])
+        self.register_buffer("scale", torch.ones(8), persistent=False)
 
     def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x) * self.scale
         # MLX multiplies matrices of floats only.
         return x, torch.mm(counts, counts), torch.matmul(counts, counts)
+
+
+ARGUMENTS = (torch.ones(2, 8), torch.ones(4, 4, dtype=torch.int32))
 
 
 @pytest.fixture(scope="module")
 def plans() -> tuple[capture.Capture, capture.Capture]:
     """Ours and theirs, of a model without weights."""
     with torch.device("meta"):
-        given = Exportable(Model().eval(), (torch.ones(2, 8), torch.ones(4, 4, dtype=torch.int32)))
+        model = Model().eval()
+    given = Exportable(model, tuple(tensor.to("meta") for tensor in ARGUMENTS))
     programs = capture.export_methods({"forward": given})
-    before = str(programs["forward"].graph)
+    before = describe_program(programs["forward"])
     theirs = plan_upstream(programs)
-    assert str(programs["forward"].graph) == before
+    assert describe_program(programs["forward"]) == before
     return capture.plan_methods(programs, MLXPartitioner), theirs
+
+
+def describe_program(program: ExportedProgram) -> tuple[str, list[str], list[str]]:
+    # ExecuTorch takes what it delegates out of the dict of constants.
+    return str(program.graph), list(program.constants), list(program.state_dict)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +95,30 @@ def test_common_ops_are_delegated(report: CoverageReport) -> None:
     assert method.partitions > 1
     assert method.mlx.flops >= 2 * 2 * 2 * 8 * 8
     assert method.graph.finding.count(-1) == method.delegated
+
+
+def test_plan_is_what_the_delegate_lowers(plans: tuple[capture.Capture, capture.Capture]) -> None:
+    program = torch.export.export(Model().eval(), ARGUMENTS)
+    delegate = import_delegate()
+    from executorch.backends.mlx.passes import get_default_passes
+
+    lowered = to_edge_transform_and_lower(
+        program,
+        transform_passes=get_default_passes(),
+        partitioner=[delegate.MLXPartitioner()],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+    )
+    modules = get_lowered_backend_modules(lowered.exported_program().graph_module)
+    plan = plans[1].plans["forward"]
+    assert {module.backend_id for module in modules} == {"MLXBackend"}
+    assert all(module.processed_bytes for module in modules)
+    inside = [list_inside(module) for module in modules]
+    assert sorted(map(name_nodes, inside)) == sorted(map(name_nodes, plan.partitions))
+
+
+def name_nodes(nodes: Iterable[Node]) -> list[str]:
+    targets = [find_functional(canonicalize(node.target)) for node in nodes if is_counted(node)]
+    return sorted(map(name_target, targets))
 
 
 def test_what_falls_back_quotes_the_delegate(report: CoverageReport) -> None:
