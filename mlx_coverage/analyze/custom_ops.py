@@ -273,5 +273,6 @@ def _propose_entry(finding: Finding) -> Finding:
         change=write_skeleton(find_op(finding.op)),
         verified=False,
         evidence=f"the MLX code is yours to write; mlx-coverage check --op {finding.op} says more",
+        kind="registration",
     )
     return replace(finding, fixes=(*finding.fixes, fix))

@@ -21,6 +21,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 
 Provenance = Literal["exact", "inherited", "none"]
 Device = Literal["mlx", "cpu"]
+FixKind = Literal["decomposition", "cast", "registration"]
 OpStanding = Literal["full", "partial", "gap", "none"]
 TargetName = Literal["mlx-coverage", "executorch"]
 
@@ -147,12 +148,22 @@ class Fix:
         verified: whether it was applied, exported, planned, run and compared with eager
             torch. What is not, is a proposal.
         evidence: what the verification found, or why there was none.
+        kind: ``decomposition``: torch's own, which ExecuTorch does not use; ``cast``: to a
+            dtype of MLX and back; ``registration``: an entry of a custom op, to be written.
+        gained: how many more nodes run on MLX with it, in the whole method.
+        partitions_saved: how many fewer partitions there are with it.
+        error: largest difference from eager torch that was measured, relative to the
+            largest magnitude in an output; None where it was not run.
     """
 
     title: str
     change: str
     verified: bool
     evidence: str
+    kind: FixKind = "decomposition"
+    gained: int = 0
+    partitions_saved: int = 0
+    error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--verify", action="store_true",
         help="lower the model in full as well, and compare what is inside the delegates",
     )  # fmt: skip
+    parser.add_argument(
+        "--fixes", action="store_true",
+        help="look for what would mend the findings, run it, and compare it with eager torch",
+    )  # fmt: skip
     add_target(parser)
     parser.set_defaults(run=run, refuse=parser.error)
 
@@ -75,6 +79,10 @@ def add_partitioner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude", metavar="OP", action="append", default=[],
         help="keep an op, such as aten.add.Tensor, off the delegate (repeatable)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fix-decompositions", action="store_true",
+        help="decompose what MLX lacks as torch does, where MLX has all the parts",
     )  # fmt: skip
     parser.add_argument(
         "--no-settings", action="store_true", help="do not read [tool.mlx-coverage]"
@@ -169,12 +177,18 @@ def _capture(
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import verify
     from mlx_coverage.analyze.custom_ops import propose_entries
+    from mlx_coverage.analyze.fixes import add_fixes, find_fixes
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
+    from mlx_coverage.cli.export import execute
     from mlx_coverage.lowering.partitioner import MLXPartitioner
     from mlx_coverage.registry.reasons import BY_SLUG
 
-    make = partial(MLXPartitioner, exclude_ops=args.exclude)
+    make = partial(
+        MLXPartitioner,
+        exclude_ops=args.exclude,
+        fix_decompositions=getattr(args, "fix_decompositions", False),
+    )
     with load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)
@@ -185,8 +199,12 @@ def _capture(
         if args.verify and planned.refused is None:
             with console.progress("lowering in full"):
                 verify(programs, planned, make)
+        fixes = {}
+        if getattr(args, "fixes", False) and planned.refused is None:
+            with console.progress("trying fixes"):
+                fixes = find_fixes(methods, programs, planned, make, execute)
     verified = args.verify and planned.refused is None
-    report = propose_entries(summarize(model, planned, verified))
+    report = add_fixes(propose_entries(summarize(model, planned, verified)), fixes)
     return apply_suppressions(report, _list_files(model), BY_SLUG), planned.refused
 
 

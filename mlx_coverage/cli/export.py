@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,11 @@ def run(args: argparse.Namespace) -> int:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
             with console.progress("lowering"):
-                make = partial(MLXPartitioner, exclude_ops=args.exclude)
+                make = partial(
+                    MLXPartitioner,
+                    exclude_ops=args.exclude,
+                    fix_decompositions=args.fix_decompositions,
+                )
                 lowered = capture.lower_methods(programs, make)
                 if lowered.refused is not None:
                     raise lowered.refused
@@ -75,6 +80,19 @@ def _count(lowered: "Lowering") -> str:
         f"{format_share(delegated, nodes)} on MLX ({delegated} of {format_count(nodes, 'node')}), "
         f"{format_count(partitions, 'partition')}"
     )
+
+
+def execute(lowered: "EdgeProgramManager", method: str, inputs: Sequence[Any]) -> list[Any]:
+    """Outputs of a lowered method, run once from a file that is gone then."""
+    from mlx_coverage.analyze.program_file import read_program
+    from mlx_coverage.cli.execution import Execution
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "candidate.pte"
+        with path.open("wb") as file:
+            _finish(lowered).write_to_file(file)
+        loaded = {found.name: found for found in read_program(path)}
+        return Execution(path, loaded[method])(inputs)
 
 
 def _finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":

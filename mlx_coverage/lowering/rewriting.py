@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch._decomp import decomposition_table
-from torch._ops import OpOverload, OpOverloadPacket
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
@@ -157,15 +157,15 @@ def _write(
         return None
     try:
         return trace_call(node, function, {**_list_prims(), **table})
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+    except (ArithmeticError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return None  # a decomposition that does not know these arguments
 
 
 @cache
 def _list_prims() -> Mapping[Any, Callable[..., Any]]:
     """The ATen form of each of the prims that many of torch's decompositions are written in."""
-    packets = vars(torch._prims).values()
-    return {p.default: p.impl_aten for p in packets if isinstance(p, OpOverloadPacket)}
+    prims: Any = vars(torch._prims).values()
+    return {op: op.impl_aten for op in prims if isinstance(op, OpOverload)}
 
 
 def _is_taken(
@@ -185,8 +185,11 @@ def _is_taken(
 
 def _is_same(found: Any, expected: Any) -> bool:
     if isinstance(expected, (list, tuple)):
-        # A result that torch does not fill in is None in one of them, or empty.
-        return len(found) == len(expected) and all(map(_is_same, found, expected))
+        return (
+            isinstance(found, (list, tuple))
+            and len(found) == len(expected)
+            and all(map(_is_same, found, expected))
+        )
     return agree(found, expected)
 
 

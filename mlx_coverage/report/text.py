@@ -171,8 +171,14 @@ class _Page:
         if finding.allowed is not None:
             yield from self._wrap(f"allowed: {sanitize(finding.allowed)}", indent)
             return
-        fix = self.marks["fix"]
-        yield from self._wrap(f"{fix} {finding.reason.remedy}", indent, len(fix) + 1)
+        mark = self.marks["fix"]
+        for fix in finding.fixes:
+            status = "verified" if fix.verified else "not verified"
+            text = sanitize(f"{fix.title} ({status}: {fix.evidence})")
+            yield from self._wrap(f"{mark} {text}", indent, len(mark) + 1)
+            if fix.change and "\n" not in fix.change:
+                yield " " * (indent + len(mark) + 1) + sanitize(fix.change)
+        yield from self._wrap(f"{mark} {finding.reason.remedy}", indent, len(mark) + 1)
 
     def _module(self, module: ModulePath) -> str:
         times = f" {self.marks['times']}{module.instances}" if module.instances > 1 else ""
