@@ -5,6 +5,7 @@ dtypes, literal arguments, which operands are constants, which sizes are dynamic
 and readers are added until the planner gives the same reason.
 """
 
+import builtins
 import math
 import operator
 from collections import Counter
@@ -34,7 +35,7 @@ from mlx_coverage.registry.reasons import Reason
 _CALLS = (1, 2, 4, 8, 15)
 # Of all tensors together; larger ones are made without data.
 _MOST_BYTES = 64 << 20
-_RESERVED = frozenset({"self", "torch", "operator", "math"})
+_RESERVED = frozenset({*dir(builtins), "self", "torch", "operator", "math"})
 
 
 @dataclass(frozen=True)

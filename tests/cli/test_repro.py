@@ -11,6 +11,8 @@ import torch
 
 from mlx_coverage.analyze.model import from_json
 from mlx_coverage.cli import main
+from mlx_coverage.registry.explanations import EXPLANATIONS
+from mlx_coverage.registry.reasons import HIGHER_ORDER
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -104,11 +106,21 @@ def test_custom_op_brings_its_definition() -> None:
     assert "scale=0.5" in found["text"]
 
 
+def test_strides_are_kept(folder: Path) -> None:
+    text = (
+        "import torch\n\n\nclass Model(torch.nn.Module):\n    def forward(self, x):\n"
+        "        return torch.lgamma(x)\n\n\nmodel = Model()\n"
+        "example_inputs = (torch.ones(6, 4).t(),)\n"
+    )
+    (folder / "strided.py").write_text(text)
+    (x,) = write("strided.py#aten.lgamma.default")["example_inputs"]
+    assert (x.shape, x.stride()) == ((4, 6), (1, 4))
+
+
 def test_excluded_op() -> None:
     op = "repro_test.opaque.default"
     found = write(f"model.py#{op}", "--exclude", op)
     assert found["excluded"] == [op]
-    assert (op, "plan/excluded") in check("--exclude", op)
 
 
 def test_example_of_a_data_dependent_shape(folder: Path) -> None:
@@ -131,11 +143,15 @@ def test_findings_are_listed_with_the_ids_of_the_page(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("finding", "says"),
     [
+        ("branch.py#torch.ops.higher_order.cond", "cond has a graph of its own"),
         ("model.py#finding-none", "has no finding 'finding-none'; accepted: finding-"),
         ("missing.py#aten.sort.default", "there is no such file"),
     ],
 )
-def test_bad_input(finding: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(
+    folder: Path, finding: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "branch.py").write_text(EXPLANATIONS[HIGHER_ORDER].example.write())
     assert main(["repro", finding, "-o", "found.py"]) == 2
     err = capsys.readouterr().err
     assert says in err
