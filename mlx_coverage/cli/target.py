@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 OURS: TargetName = "mlx-coverage"
 BOTH = "both"
 TARGETS = (*get_args(TargetName), BOTH)
+# What is about this package's delegate.
+_OF_OURS = ["verify", "exclude", "fixes", "fix_decompositions"]
 # What `--target both` has no use for: it gives one table, on stdout.
 _OF_ONE = ["baseline", "fail_on", "fail_under", "report", "html", "json"]
 
@@ -38,8 +40,7 @@ def refuse_options(args: argparse.Namespace) -> None:
         return
     from mlx_coverage.analyze.failures import InputError
 
-    names = ["verify", "exclude"]
-    names += _OF_ONE if args.target == BOTH else []
+    names = _OF_OURS + (_OF_ONE if args.target == BOTH else [])
     # `--fail-under 0` is given, too.
     values = {name: getattr(args, name) for name in names}
     given = [n.replace("_", "-") for n, v in values.items() if v or (v == 0 and v is not False)]

@@ -53,6 +53,8 @@ def test_both_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["executorch", "--verify"], "--verify does not go with --target executorch"),
         (["executorch", "--exclude", "aten.add.Tensor"], "--exclude does not go with"),
+        (["both", "--fixes"], "--fixes does not go with --target both"),
+        (["executorch", "--fix-decompositions"], "--fix-decompositions does not go with"),
         (["both", "--html", "report.html"], "--html does not go with --target both"),
         (["both", "--fail-under", "0"], "--fail-under does not go with --target both"),
         (
