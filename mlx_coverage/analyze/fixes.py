@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from mlx_coverage.analyze.attest import attest_methods
 from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare, run_eagerly
-from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError
+from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError, condense
 from mlx_coverage.analyze.load import Methods
 from mlx_coverage.analyze.model import CoverageReport, Fix, FixKind, format_count
 from mlx_coverage.lowering.partitioner import MLXPartitioner
@@ -27,6 +27,7 @@ from mlx_coverage.lowering.rewriting import CASTS, Cast, Decompose, Rewrite
 from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.registry.dtypes import name_dtype
 from mlx_coverage.registry.judge import Unsupported
+from mlx_coverage.runtime import NativeRuntimeError
 
 # Name of an op, and slug of the primary reason why it falls back.
 Key = tuple[str, str]
@@ -82,10 +83,32 @@ def find_fixes(
     return fixes
 
 
+def try_fixes(
+    methods: Methods,
+    programs: Mapping[str, ExportedProgram],
+    planned: Capture,
+    make: Make,
+    execute: Execute,
+) -> tuple[dict[str, dict[Key, tuple[Fix, ...]]], tuple[str, ...]]:
+    """`find_fixes`; when it breaks, none, and a sentence for the report, which stands."""
+    try:
+        return find_fixes(methods, programs, planned, make, execute), ()
+    except Exception as error:  # noqa: BLE001  (an optional part of the report)
+        return {}, (f"fixes: {condense(error)}",)
+
+
 def add_fixes(
-    report: CoverageReport, fixes: Mapping[str, Mapping[Key, tuple[Fix, ...]]]
+    report: CoverageReport,
+    fixes: Mapping[str, Mapping[Key, tuple[Fix, ...]]],
+    missing: tuple[str, ...] = (),
 ) -> CoverageReport:
-    """The report with the fixes at the findings that they mend."""
+    """The report with the fixes at the findings that they mend.
+
+    Args:
+        report: without them.
+        fixes: of each method.
+        missing: why there are none, where the search broke.
+    """
     methods = tuple(
         replace(
             method,
@@ -97,7 +120,7 @@ def add_fixes(
         for method in report.methods
         for known in [fixes.get(method.name, {})]
     )
-    return replace(report, methods=methods)
+    return replace(report, methods=methods, missing=(*report.missing, *missing))
 
 
 def _list_candidates(plan: PartitionPlan) -> Iterator[_Candidate]:
@@ -174,7 +197,7 @@ class _Trial:
             fix = self._verify(fix, candidate, make)
         except AttestationError:
             return  # proven wrong
-        except (CaptureError, InputError) as failure:
+        except (CaptureError, InputError, NativeRuntimeError) as failure:
             fix = replace(fix, evidence=f"{self._describe(fix)}; not run: {failure}")
         for key in mended:
             yield key, fix

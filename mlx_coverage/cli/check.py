@@ -177,7 +177,7 @@ def _capture(
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import verify
     from mlx_coverage.analyze.custom_ops import propose_entries
-    from mlx_coverage.analyze.fixes import add_fixes, find_fixes
+    from mlx_coverage.analyze.fixes import add_fixes, try_fixes
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.cli.export import execute
@@ -199,12 +199,12 @@ def _capture(
         if args.verify and planned.refused is None:
             with console.progress("lowering in full"):
                 verify(programs, planned, make)
-        fixes = {}
+        found: tuple[Any, tuple[str, ...]] = ({}, ())
         if getattr(args, "fixes", False) and planned.refused is None:
             with console.progress("trying fixes"):
-                fixes = find_fixes(methods, programs, planned, make, execute)
+                found = try_fixes(methods, programs, planned, make, execute)
     verified = args.verify and planned.refused is None
-    report = add_fixes(propose_entries(summarize(model, planned, verified)), fixes)
+    report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
     return apply_suppressions(report, _list_files(model), BY_SLUG), planned.refused
 
 

@@ -39,8 +39,10 @@ CASTS: Mapping[torch.dtype, torch.dtype] = {
 class Rewrite(Protocol):
     """What to write instead of a declined call."""
 
-    # Ops that it may leave to ExecuTorch.
-    leaves: Collection[OpOverload]
+    @property
+    def leaves(self) -> Collection[OpOverload]:
+        """Ops that it may leave to ExecuTorch."""
+        ...
 
     def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
         """A function of the call's arguments, or None for a call that it leaves as it is."""
@@ -56,7 +58,11 @@ class Decompose:
     """
 
     only: tuple[str, str] | None = None
-    leaves = frozenset[OpOverload]()
+
+    @property
+    def leaves(self) -> Collection[OpOverload]:
+        """None: its parts are what the registry is asked for."""
+        return ()
 
     def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
         """The decomposition that torch has of the op."""
@@ -72,7 +78,11 @@ class Cast:
     """Computing in a dtype of MLX instead of `dtype`, with casts before and after the call."""
 
     dtype: torch.dtype
-    leaves = frozenset({_CAST})
+
+    @property
+    def leaves(self) -> Collection[OpOverload]:
+        """The casts, which are of a dtype that MLX does not take."""
+        return (_CAST,)
 
     @property
     def instead(self) -> torch.dtype:
@@ -164,8 +174,8 @@ def _write(
 @cache
 def _list_prims() -> Mapping[Any, Callable[..., Any]]:
     """The ATen form of each of the prims that many of torch's decompositions are written in."""
-    prims: Any = vars(torch._prims).values()
-    return {op: op.impl_aten for op in prims if isinstance(op, OpOverload)}
+    prims = [op for op in vars(torch._prims).values() if isinstance(op, OpOverload)]
+    return {op: vars(op)["impl_aten"] for op in prims}
 
 
 def _is_taken(
@@ -202,7 +212,7 @@ def _join_casts(graph: Graph) -> None:
         narrow = source.args[0].meta["val"].dtype  # type: ignore[union-attr]
         wide = source.meta["val"].dtype
         if node.meta["val"].dtype == narrow and CASTS.get(wide) == narrow:
-            node.replace_all_uses_with(source.args[0])  # type: ignore[arg-type]
+            node.replace_all_uses_with(source.args[0])
 
 
 def _is_cast(node: Node) -> bool:

@@ -9,7 +9,7 @@ from torch._decomp import decomposition_table
 
 from mlx_coverage.analyze.capture import export_methods, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare
-from mlx_coverage.analyze.fixes import add_fixes, find_fixes
+from mlx_coverage.analyze.fixes import add_fixes, find_fixes, try_fixes
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import Fix
 from mlx_coverage.analyze.summarize import summarize
@@ -121,3 +121,18 @@ def test_without_weights_a_fix_is_a_proposal() -> None:
     assert "meta tensors" in fix.evidence
     report = add_fixes(summarize("model", planned), fixes)
     assert "not verified" in render_text(report)
+
+
+def test_search_that_breaks_leaves_the_report() -> None:
+    methods = {"forward": Exportable(IntegerMean(), (INTEGERS,))}
+    programs = export_methods(methods)
+    planned = plan_methods(programs, MLXPartitioner)
+
+    def run(lowered: object, method: str, inputs: object) -> list[Tensor]:
+        raise KeyError("lost")
+
+    report = add_fixes(
+        summarize("model", planned), *try_fixes(methods, programs, planned, MLXPartitioner, run)
+    )
+    assert report.missing == ("fixes: KeyError: 'lost'",)
+    assert report.methods[0].findings[0].fixes == ()
