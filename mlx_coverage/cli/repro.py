@@ -52,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
         from mlx_coverage.analyze.summarize import summarize
         from mlx_coverage.lowering.partitioner import MLXPartitioner
 
-    make = partial(MLXPartitioner, exclude_ops=args.exclude)
+    make = partial(
+        MLXPartitioner,
+        exclude_ops=args.exclude,
+        fix_decompositions=args.fix_decompositions,
+    )
     with console.quiet(), load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)

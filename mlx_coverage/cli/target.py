@@ -102,7 +102,11 @@ def contrast(args: argparse.Namespace) -> int:
     with console.quiet(), load.open_model(args.model) as methods:
         with console.progress(f"exporting {args.model}"):
             programs = capture.export_methods(methods)
-        make = partial(MLXPartitioner, exclude_ops=args.exclude)
+        make = partial(
+            MLXPartitioner,
+            exclude_ops=args.exclude,
+            fix_decompositions=args.fix_decompositions,
+        )
         ours = capture.plan_methods(programs, make, console.progress)
         theirs = plan_upstream(programs, console.progress)
         found = contrast_plans(args.model, ours, theirs, default_registry())
