@@ -116,6 +116,10 @@ def plan_methods(
                 edge = convert_to_edge(prepared)
                 refused |= _is_refused(edge, kept)
         except Exception as error:
+            if is_ours(error):
+                # Ours drives ExecuTorch's passes: a program that its own pipeline refuses
+                # as well is no defect of ours, and raises here.
+                lower_methods({name: program}, make)
             raise _edge_failure(error) from error
         with follow(f"planning {name}"):
             plans[name] = plan(edge, partitioner.registry, partitioner.options)

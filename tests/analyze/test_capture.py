@@ -179,3 +179,15 @@ def test_comparison_knows_nan_and_infinity() -> None:
     swapped = [torch.tensor([float("nan"), -float("inf"), float("inf"), 1.0]), torch.ones(0), 3]
     with pytest.raises(AttestationError):
         compare("forward", swapped, values)
+
+
+class Widened(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double() + 1
+
+
+def test_layout_that_executorch_refuses_is_no_defect_of_ours() -> None:
+    program = export(Widened(), torch.ones(6, 4).t())
+    with pytest.raises(CaptureError) as failure:
+        plan_methods({"forward": program}, make)
+    assert failure.value.stage == "edge"
