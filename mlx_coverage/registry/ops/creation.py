@@ -90,7 +90,7 @@ def empty(size, *, result_dtype):
 
 @family.op(
     aten.empty_strided.default,
-    samples=draw(size=Sizes(3), stride=Sizes(3), dtype=_DTYPES),
+    samples=draw(size=Sizes(3), stride=Sizes(3, low=1), dtype=_DTYPES),
     rules=[ResultDtype(ANY)],
 )
 def empty_strided(size, *, result_dtype):

@@ -109,8 +109,10 @@ def scatter_add(self, dim, index, src):
 )
 def slice_scatter(self, src, dim=0, start=None, end=None, step=1):
     """slice_scatter(Tensor self, Tensor src, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1) -> Tensor"""  # noqa: E501
-    size = self.shape[dim]
-    starts, stops, steps = [0] * self.ndim, list(self.shape), [1] * self.ndim
+    size, dim = self.shape[dim], normalize_dim(dim, self.ndim)
+    # Torch's export does not relate the other sizes of `src` to those of `self`.
+    src = crop(src, self, dim)
+    starts, stops, steps = [0] * self.ndim, list(src.shape), [1] * self.ndim
     starts[dim] = normalize_bound(start, size, 0)
     stops[dim] = mx.host_max(starts[dim], normalize_bound(end, size, size))
     steps[dim] = step
