@@ -22,8 +22,8 @@ from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputE
 from mlx_coverage.analyze.load import Methods
 from mlx_coverage.analyze.model import CoverageReport, Fix, FixKind, format_count
 from mlx_coverage.lowering.partitioner import MLXPartitioner
-from mlx_coverage.lowering.plan import Fallback, PartitionPlan
-from mlx_coverage.lowering.rewriting import CASTS, Cast, Decompose, Rewrite
+from mlx_coverage.lowering.plan import Fallback, PartitionPlan, Rewrite
+from mlx_coverage.lowering.rewriting import CASTS, Cast, Decompose
 from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.registry.dtypes import name_dtype
 from mlx_coverage.registry.judge import Unsupported

@@ -180,7 +180,7 @@ def _capture(
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
-    from mlx_coverage.cli.export import execute
+    from mlx_coverage.cli.execution import execute
     from mlx_coverage.lowering.partitioner import MLXPartitioner
     from mlx_coverage.registry.reasons import BY_SLUG
 

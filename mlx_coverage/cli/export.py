@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from mlx_coverage.cli import check, console, exits
 from mlx_coverage.cli.settings import apply_settings
 
 if TYPE_CHECKING:
-    from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
     from torch.export import ExportedProgram
 
     from mlx_coverage.analyze.capture import Lowering
@@ -46,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     with console.quiet():
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load
+            from mlx_coverage.cli.execution import finish
             from mlx_coverage.lowering.partitioner import MLXPartitioner
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
                 lowered = capture.lower_methods(programs, make)
                 if lowered.refused is not None:
                     raise lowered.refused
-                program = _finish(lowered.lowered)
+                program = finish(lowered.lowered)
             with stage_file(path) as scratch:
                 with scratch.open("wb") as file:
                     program.write_to_file(file)
@@ -80,39 +79,6 @@ def _count(lowered: "Lowering") -> str:
         f"{format_share(delegated, nodes)} on MLX ({delegated} of {format_count(nodes, 'node')}), "
         f"{format_count(partitions, 'partition')}"
     )
-
-
-def execute(lowered: "EdgeProgramManager", method: str, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of a lowered method, run once from a file that is gone then."""
-    from mlx_coverage.analyze.program_file import read_program
-    from mlx_coverage.cli.execution import Execution
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "candidate.pte"
-        with path.open("wb") as file:
-            _finish(lowered).write_to_file(file)
-        loaded = {found.name: found for found in read_program(path)}
-        return Execution(path, loaded[method])(inputs)
-
-
-def _finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":
-    from executorch.exir import ExecutorchBackendConfig
-    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
-
-    from mlx_coverage.analyze.failures import CaptureError
-    from mlx_coverage.registry.reasons import NO_KERNEL
-
-    # Buffers that stay with ExecuTorch lose their initial values without this pass.
-    names: list[str] = []
-    for method in edge.methods:
-        signature = edge.exported_program(method).graph_signature
-        mutated = set(signature.buffers_to_mutate.values())
-        names += [name for name, b in signature.inputs_to_buffers.items() if b in mutated]
-    passes = [InitializedMutableBufferPass(names)] if names else []
-    try:
-        return edge.to_executorch(ExecutorchBackendConfig(passes=passes))
-    except Exception as error:
-        raise CaptureError.from_error("edge", NO_KERNEL, error) from error
 
 
 def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProgram"]) -> list[str]:

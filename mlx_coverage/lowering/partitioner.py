@@ -13,11 +13,12 @@ from mlx_coverage.lowering.decomposition import list_kept, prepare_program
 from mlx_coverage.lowering.plan import (
     Options,
     PartitionPlan,
+    Rewrite,
     find_owned_buffers,
     normalize_ops,
     plan,
 )
-from mlx_coverage.lowering.rewriting import Decompose, Rewrite
+from mlx_coverage.lowering.rewriting import Decompose
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.spec import Registry
 

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch._ops import OpOverload
@@ -23,9 +23,6 @@ from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.registry.judge import Supported, Unsupported, Verdict, judge_node
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
-
-if TYPE_CHECKING:
-    from mlx_coverage.lowering.rewriting import Rewrite
 
 # Checks that export leaves behind: true by then, and no work.
 _ASSERTIONS = frozenset(
@@ -51,6 +48,19 @@ class Fallback:
 Placement = Delegated | Fallback
 
 
+class Rewrite(Protocol):
+    """What to write instead of a declined call."""
+
+    @property
+    def leaves(self) -> Collection[OpOverload]:
+        """Ops that it may leave to ExecuTorch."""
+        ...
+
+    def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
+        """A function of the call's arguments, or None for a call that it leaves as it is."""
+        ...
+
+
 @dataclass(frozen=True)
 class Options:
     """What a user may ask of the partitioner.
@@ -66,7 +76,7 @@ class Options:
     exclude_ops: frozenset[str] = frozenset()
     exclude_node: Callable[[Node], bool] | None = None
     min_partition_size: int = 1
-    rewrites: "tuple[Rewrite, ...]" = ()
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ what it makes, and torch's metadata of the results stays the same.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch._decomp import decomposition_table
@@ -18,7 +18,13 @@ from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
-from mlx_coverage.lowering.plan import Options, find_constants, is_counted, is_excluded
+from mlx_coverage.lowering.plan import (
+    Options,
+    Rewrite,
+    find_constants,
+    is_counted,
+    is_excluded,
+)
 from mlx_coverage.lowering.retracing import agree
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import canonicalize, name_target
@@ -34,19 +40,6 @@ CASTS: Mapping[torch.dtype, torch.dtype] = {
     torch.uint16: torch.int32,
     torch.uint32: torch.int64,
 }
-
-
-class Rewrite(Protocol):
-    """What to write instead of a declined call."""
-
-    @property
-    def leaves(self) -> Collection[OpOverload]:
-        """Ops that it may leave to ExecuTorch."""
-        ...
-
-    def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
-        """A function of the call's arguments, or None for a call that it leaves as it is."""
-        ...
 
 
 @dataclass(frozen=True)

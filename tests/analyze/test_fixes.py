@@ -13,7 +13,7 @@ from mlx_coverage.analyze.fixes import add_fixes, find_fixes, try_fixes
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import Fix
 from mlx_coverage.analyze.summarize import summarize
-from mlx_coverage.cli.export import execute
+from mlx_coverage.cli.execution import execute
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.report.text import render_text
 
