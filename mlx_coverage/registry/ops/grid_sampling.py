@@ -13,7 +13,7 @@ from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Rank, SameDtype
 from mlx_coverage.registry.samples import Choice, draw, tensor
 from mlx_coverage.registry.shapes import count_elements
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("grid_sampling")
@@ -22,7 +22,7 @@ _LINEAR, _NEAREST, _CUBIC = range(3)
 _ZEROS, _BORDER, _REFLECTION = range(3)
 
 
-def _declare(target, dims, modes):
+def _declare(target, dims, modes, limitations=()):
     def declare(implementation):
         family.add(
             target,
@@ -44,13 +44,21 @@ def _declare(target, dims, modes):
                 OneOf("interpolation_mode", modes),
             ],
             whole=True,
+            limitations=limitations,
         )
         return implementation
 
     return declare
 
 
-@_declare(aten.grid_sampler_2d.default, ("H", "W"), (_LINEAR, _NEAREST, _CUBIC))
+_FAR = Limitation(
+    "places millions of sizes away from the input differ from torch's",
+    "float32 holds no fraction of such a place",
+    avoids="overflow",
+)
+
+
+@_declare(aten.grid_sampler_2d.default, ("H", "W"), (_LINEAR, _NEAREST, _CUBIC), (_FAR,))
 def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners):
     """grid_sampler_2d(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor"""  # noqa: E501
 
@@ -70,7 +78,7 @@ def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners
     return rows.shape_like(grid, _mix(rows, points, interpolation_mode))
 
 
-@_declare(aten.grid_sampler_3d.default, ("D", "H", "W"), (_LINEAR, _NEAREST))
+@_declare(aten.grid_sampler_3d.default, ("D", "H", "W"), (_LINEAR, _NEAREST), (_FAR,))
 def grid_sampler_3d(input, grid, interpolation_mode, padding_mode, align_corners):
     """grid_sampler_3d(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor"""  # noqa: E501
     rows, points = _Rows(input), _scale(input, grid, align_corners)

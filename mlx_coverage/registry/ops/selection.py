@@ -157,7 +157,8 @@ def histc(self, bins=100, min=0, max=0):
     inside = (values >= low) & (values <= high)
     # The order of torch's own steps, which decides at the edges of bins.
     places = mx.where(inside, (values - low) * bins / (high - low), 0)
-    places = mx.minimum(mx.astype(places, mx.int32), bins - 1)  # the last bin is closed
+    # The last bin is closed; an infinite width makes places that are no numbers.
+    places = mx.clip(mx.astype(places, mx.int32), 0, bins - 1)
     counts = mx.zeros([bins], mx.float32)
     return mx.indexing.scatter(counts, [places], mx.astype(inside, mx.float32), "add")
 
