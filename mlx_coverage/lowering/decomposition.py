@@ -9,7 +9,7 @@ that a plan can be made from here on, and ExecuTorch finds nothing more to decom
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
-from mlx_coverage.registry.judge import Supported, Unsupported, judge_node
+from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.spec import Registry
 from mlx_coverage.registry.standins import define_standin
 
@@ -110,20 +110,23 @@ def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedPro
 
 def list_kept(program: ExportedProgram, registry: Registry, options: Options) -> list[OpOverload]:
     """The ops of a program that the delegate wants whole, every call of which it takes."""
-    constants = find_constants(program)
     wanted: dict[OpOverload, bool] = {}
-    for node in program.graph.nodes:
-        if node.op != "call_function":
-            continue
+    for node, taken in _judge_whole(program, registry, options):
         target = canonicalize(node.target)
-        spec = registry.get(target)
-        if spec is None or not spec.whole or not isinstance(target, OpOverload):
-            continue
-        taken = not is_excluded(node, options) and isinstance(
-            judge_node(node, registry, constants), Supported
-        )
-        wanted[target] = wanted.get(target, True) and taken
+        if isinstance(target, OpOverload):
+            wanted[target] = wanted.get(target, True) and taken
     return [target for target, taken in wanted.items() if taken]
+
+
+def _judge_whole(
+    program: ExportedProgram, registry: Registry, options: Options
+) -> Iterator[tuple[Node, bool]]:
+    """Each call of a whole op, and whether the delegate takes it."""
+    constants = find_constants(program)
+    for node in program.graph.nodes:
+        if node.op == "call_function" and _is_whole(node.target, registry):
+            verdict = judge_node(node, registry, constants)
+            yield node, isinstance(verdict, Supported) and not is_excluded(node, options)
 
 
 def isolate(program: ExportedProgram) -> ExportedProgram:
@@ -158,7 +161,7 @@ def _is_refused(op: Any, table: Mapping[Any, Any]) -> bool:
     )
 
 
-def _is_whole(op: OpOverload, registry: Registry) -> bool:
+def _is_whole(op: Any, registry: Registry) -> bool:
     spec = registry.get(canonicalize(op))
     return spec is not None and spec.whole
 
@@ -214,17 +217,7 @@ def _describe_arguments(node: Node) -> str:
 
 
 def _find_declined(program: ExportedProgram, registry: Registry, options: Options) -> list[Node]:
-    constants = find_constants(program)
-    declined = []
-    for node in program.graph.nodes:
-        if node.op != "call_function":
-            continue
-        spec = registry.get(canonicalize(node.target))
-        if spec is not None and spec.whole:
-            verdict = judge_node(node, registry, constants)
-            if isinstance(verdict, Unsupported) or is_excluded(node, options):
-                declined.append(node)
-    return declined
+    return [node for node, taken in _judge_whole(program, registry, options) if not taken]
 
 
 def _find_decomposition(

@@ -177,23 +177,13 @@ def _is_taken(
     outer = zip(body.find_nodes(op="placeholder"), node.all_input_nodes, strict=True)
     fixed = [inner for inner, source in outer if source in constants]
     results = torch.fx.node.map_arg(body.output_node().args[0], lambda n: n.meta.get("val"))
-    if not _is_same(results, node.meta.get("val")):
+    if not agree(results, node.meta.get("val")):
         return False
     return not body.find_nodes(op="get_attr") and all(
         inner.target in rewrite.leaves or isinstance(judge_node(inner, registry, fixed), Supported)
         for inner in body.nodes
         if is_counted(inner)
     )
-
-
-def _is_same(found: Any, expected: Any) -> bool:
-    if isinstance(expected, (list, tuple)):
-        return (
-            isinstance(found, (list, tuple))
-            and len(found) == len(expected)
-            and all(map(_is_same, found, expected))
-        )
-    return agree(found, expected)
 
 
 def _join_casts(graph: Graph) -> None:

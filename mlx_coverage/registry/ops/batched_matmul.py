@@ -4,7 +4,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.operands import widen_half
+from mlx_coverage.registry.ops.operands import add_product, widen_half
 from mlx_coverage.registry.rules import Dtype, OneOf, Rank, SameDtype
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, Offsets, draw, tensor
 from mlx_coverage.registry.spec import Family
@@ -36,10 +36,7 @@ def addbmm(self, batch1, batch2, *, beta=1, alpha=1):
     batch, rows, inner = batch1.shape
     left = mx.reshape(mx.transpose(batch1, [1, 0, 2]), [rows, batch * inner])
     right = mx.reshape(batch2, [batch * inner, batch2.shape[2]])
-    if beta == 0:  # torch then does not read `self`, which may hold NaN
-        product = mx.matmul(left, right)
-        return product if alpha == 1 else product * alpha
-    return mx.addmm(self, left, right, float(alpha), float(beta))
+    return add_product(self, left, right, beta, alpha)
 
 
 @family.op(

@@ -7,6 +7,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.operands import add_product
 from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, draw, tensor
 from mlx_coverage.registry.spec import Family
@@ -39,13 +40,6 @@ def bmm(self, mat2):
     return mx.matmul(self, mat2)
 
 
-def _add_product(self, a, b, beta, alpha):
-    if beta == 0:  # torch then does not read `self`, which may hold NaN
-        product = mx.matmul(a, b)
-        return product if alpha == 1 else product * alpha
-    return mx.addmm(self, a, b, float(alpha), float(beta))
-
-
 @family.op(
     aten.addmm.default,
     samples=draw(
@@ -59,7 +53,7 @@ def _add_product(self, a, b, beta, alpha):
 )
 def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
-    return _add_product(self, mat1, mat2, beta, alpha)
+    return add_product(self, mat1, mat2, beta, alpha)
 
 
 @family.op(
@@ -76,7 +70,7 @@ def addmm(self, mat1, mat2, *, beta=1, alpha=1):
 )
 def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
     """baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""  # noqa: E501
-    return _add_product(self, batch1, batch2, beta, alpha)
+    return add_product(self, batch1, batch2, beta, alpha)
 
 
 @family.op(

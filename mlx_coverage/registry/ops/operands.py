@@ -63,3 +63,11 @@ def of_arrays(function):
 def widen_half(a):
     """Half sums are formed in float32; every other dtype sums in itself."""
     return mx.astype(a, mx.float32) if is_half(a.dtype) else a
+
+
+def add_product(self, a, b, beta, alpha):
+    """`beta * self + alpha * (a @ b)`."""
+    if beta == 0:  # torch then does not read `self`, which may hold NaN
+        product = mx.matmul(a, b)
+        return product if alpha == 1 else product * alpha
+    return mx.addmm(self, a, b, float(alpha), float(beta))
