@@ -20,6 +20,7 @@ from torch._prims_common import compute_elementwise_output_logical_to_physical_p
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.retracing import run_decompositions
@@ -58,6 +59,7 @@ def prepare_program(
         for node in _find_refused(prepared, registry, table):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
+    forget_redefined_ops(prepared)
     return prepared
 
 

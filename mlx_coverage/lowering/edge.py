@@ -11,7 +11,9 @@ from inspect import unwrap
 from itertools import groupby, takewhile
 from typing import Any
 
+import torch
 from executorch.exir import EdgeCompileConfig
+from executorch.exir.dialects._ops import ops as exir_ops
 from executorch.exir.dialects.edge._ops import EdgeOpOverload
 from executorch.exir.pass_base import ExportPass, NodeMetadata, ProxyValue
 from executorch.exir.passes import MemoryFormatOpsPass, OpReplacePass, dead_code_elimination_pass
@@ -72,6 +74,21 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
     convert_constant_dim_order_pass(lift_constant_tensor_pass(edge))
     dead_code_elimination_pass(edge.graph_module)
     return edge
+
+
+def forget_redefined_ops(program: ExportedProgram) -> None:
+    """Have ExecuTorch look up anew each op of the program that was defined again since.
+
+    It keeps edge ops by name: one whose definition was replaced, as a notebook's cell does
+    when it is run again, would call into memory that torch has freed.
+    """
+    for target in {node.target for node in program.graph.nodes}:
+        if isinstance(target, OpOverload):
+            namespace, _, name = target._schema.name.partition("::")
+            known = vars(getattr(exir_ops.edge, namespace))
+            current = getattr(getattr(torch.ops, namespace), name, None)
+            if name in known and known[name]._parent_overload_packet is not current:
+                del known[name]
 
 
 @cache
