@@ -4,6 +4,7 @@ import logging
 import os
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture import providers
 
 # Before torch is imported, here and in processes that tests start: the order in which torch
 # sums depends on its threads, and two workers have two cores.
@@ -18,6 +19,10 @@ COMMON = settings(
     report_multiple_bugs=False,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
 )
+
+# Hypothesis also draws the constants of whatever local modules are imported: the cases of a
+# test would depend on those that its worker ran before, and on unrelated edits.
+providers._get_local_constants = lambda: providers._local_constants
 
 settings.register_profile("development", COMMON, max_examples=20)
 settings.register_profile("ci", COMMON, max_examples=70, derandomize=True)

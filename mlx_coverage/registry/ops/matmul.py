@@ -92,4 +92,4 @@ def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
 def linear(input, weight, bias=None):
     """linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor"""
     columns = mx.transpose(weight)
-    return mx.matmul(input, columns) if bias is None else mx.addmm(bias, input, columns)
+    return mx.matmul(input, columns) if bias is None else add_product(bias, input, columns)

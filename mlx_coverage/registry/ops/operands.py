@@ -65,9 +65,13 @@ def widen_half(a):
     return mx.astype(a, mx.float32) if is_half(a.dtype) else a
 
 
-def add_product(self, a, b, beta, alpha):
-    """`beta * self + alpha * (a @ b)`."""
-    if beta == 0:  # torch then does not read `self`, which may hold NaN
-        product = mx.matmul(a, b)
-        return product if alpha == 1 else product * alpha
-    return mx.addmm(self, a, b, float(alpha), float(beta))
+def add_product(self, a, b, beta=1, alpha=1):
+    """`beta * self + alpha * (a @ b)`; `self` is not read, and may hold NaN, where beta is 0."""
+    if alpha == 1 and beta == 0:
+        return mx.matmul(a, b)
+    if alpha == 1 and all(size != 0 for size in a.shape):
+        return mx.addmm(self, a, b, 1.0, float(beta))
+    # `alpha` belongs to the unrounded product: BLAS may scale an operand, which underflows.
+    # And MLX's addmm fails, or gives other numbers, where there is nothing to multiply.
+    product = mx.matmul(widen_half(a), widen_half(b)) * alpha
+    return product if beta == 0 else widen_half(self) * beta + product

@@ -8,10 +8,13 @@ from mlx_coverage.registry.ops.operands import widen_half
 from mlx_coverage.registry.rules import Dtype, ResultDtype
 from mlx_coverage.registry.samples import Dim, elementwise
 from mlx_coverage.registry.shapes import along, normalize_dim
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("scan")
+
+
+_WIDE_SUMS = "torch's CPU kernel scans in float64, which MLX has on no GPU"
 
 
 def _scan(function, x, dim):
@@ -23,6 +26,14 @@ def _scan(function, x, dim):
     aten.cumsum.default,
     samples=elementwise(dim=Dim()),
     rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    limitations=(
+        Limitation(
+            "sums that leave float32's range stay infinite, and come back in torch",
+            _WIDE_SUMS,
+            FLOAT,
+            avoids="overflow",
+        ),
+    ),
 )
 def cumsum(self, dim, *, result_dtype):
     """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
@@ -33,6 +44,21 @@ def cumsum(self, dim, *, result_dtype):
     aten.cumprod.default,
     samples=elementwise(dim=Dim()),
     rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    limitations=(
+        Limitation(
+            "products that leave float32's range stay infinite, and come back in torch",
+            _WIDE_SUMS,
+            FLOAT,
+            avoids="overflow",
+        ),
+        Limitation(
+            "products that fall below float32's range and then meet an infinity are NaN, "
+            "and infinite in torch",
+            _WIDE_SUMS,
+            FLOAT,
+            avoids="inf",
+        ),
+    ),
     whole=True,
 )
 def cumprod(self, dim, *, result_dtype):
