@@ -82,15 +82,15 @@ def _count(lowered: "Lowering") -> str:
 
 
 def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProgram"]) -> list[str]:
-    from mlx_coverage.analyze.comparison import compare, run_eagerly
+    from mlx_coverage.analyze.comparison import verify_results
     from mlx_coverage.analyze.program_file import read_program
     from mlx_coverage.cli.execution import Execution
 
     lines = []
     loaded = {method.name: method for method in read_program(path)}
     for name, program in programs.items():
-        inputs, expected = run_eagerly(methods[name], program)
-        error = compare(name, Execution(path, loaded[name])(inputs), expected)
+        execution = Execution(path, loaded[name])
+        error = verify_results(name, execution, methods[name], program)
         lines.append(f"  verified {name}: largest difference from eager torch {error:.2g}")
     return lines
 

@@ -9,7 +9,7 @@ that a plan can be made from here on, and ExecuTorch finds nothing more to decom
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -106,6 +106,12 @@ def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedPro
         if registry.get(canonicalize(op)) is None
     }
     return run_decompositions(program, declared) if targets & declared.keys() else program
+
+
+def list_preserved(kept: Iterable[OpOverload]) -> list[OpOverload]:
+    """Those of the ops that ExecuTorch notes as kept: it forgets what it cannot decompose."""
+    table = _read_table()
+    return [op for op in kept if op in table]
 
 
 def list_kept(program: ExportedProgram, registry: Registry, options: Options) -> list[OpOverload]:
