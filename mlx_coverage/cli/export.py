@@ -44,11 +44,18 @@ def run(args: argparse.Namespace) -> int:
     with console.quiet():
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load
+            from mlx_coverage.analyze.attest import lacks_weights
+            from mlx_coverage.analyze.failures import InputError
             from mlx_coverage.cli.execution import finish
             from mlx_coverage.lowering.partitioner import MLXPartitioner
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
+            if lacks_weights(programs):
+                raise InputError(
+                    f"{args.model} has no weights to write (meta tensors); load them, or see what "
+                    "would run on MLX with mlx-coverage check"
+                )
             with console.progress("lowering"):
                 make = partial(
                     MLXPartitioner,

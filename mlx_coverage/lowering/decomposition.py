@@ -192,6 +192,8 @@ def _find_early(
         if key in traced or not (op in decomposition_table if refused else op._can_decompose()):
             return
         traced.add(key)
+        if any(_is_batched(n.meta.get("val")) for n in node.all_input_nodes):
+            return  # of what export traced under vmap, such as the masks of flex_attention
         body = trace_call(node, decomposition_table[op] if refused else op.decompose)
         inner = [n for n in body.nodes if n.op == "call_function"]
         for n in inner:
@@ -210,6 +212,10 @@ def _find_early(
         if node.op == "call_function":
             visit(node)
     return early
+
+
+def _is_batched(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and torch._C._functorch.is_batchedtensor(value)
 
 
 def _describe_arguments(node: Node) -> str:

@@ -62,7 +62,9 @@ def test_users_program_stays_as_it_was() -> None:
     assert describe(program) == before
 
 
-@pytest.mark.parametrize("spec", ["supported.py", "supported:get_model", "saved.pt2"])
+@pytest.mark.parametrize(
+    "spec", ["supported.py", "supported:get_model", "saved.pt2", "supported.py::exported"]
+)
 def test_forms_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "supported.py").write_text(models.SUPPORTED)

@@ -76,6 +76,8 @@ def bessel():
 def raises():
     raise RuntimeError("no such checkpoint")
 
+exported = torch.export.export(Cosine(), (torch.ones(2),))
+
 def on_meta():
     with torch.device("meta"):
         return nn.Sequential(nn.Linear(4096, 65536), nn.ReLU()), (torch.ones(2, 4096),)
