@@ -55,9 +55,10 @@ def _list_expanded(program: ExportedProgram) -> Iterator[str]:
 
 
 def _list_unnamed(spec: pytree.TreeSpec | None) -> Iterator[str]:
+    if spec is None:
+        return
     try:
-        if spec is not None:
-            pytree.treespec_dumps(spec)
+        pytree.treespec_dumps(spec)
     except NotImplementedError:
         types = ", ".join(dict.fromkeys(_list_types(spec)))
         yield (
