@@ -64,13 +64,21 @@ def verify(
         InputError: the model has no weights to lower.
         AttestationError: the two differ.
     """
-    for program in programs.values():
-        if any(t.is_meta or isinstance(t, FakeTensor) for t in program.state_dict.values()):
-            raise InputError(
-                "--verify lowers in full, and the model's weights are not there (meta tensors); "
-                "leave it out, or load the weights"
-            )
+    if lacks_weights(programs):
+        raise InputError(
+            "--verify lowers in full, and the model's weights are not there (meta tensors); "
+            "leave it out, or load the weights"
+        )
     attest_methods(planned.plans, lower_methods(programs, make).lowered)
+
+
+def lacks_weights(programs: Mapping[str, ExportedProgram]) -> bool:
+    """Whether a program was exported without the values of its weights."""
+    return any(
+        t.is_meta or isinstance(t, FakeTensor)
+        for program in programs.values()
+        for t in program.state_dict.values()
+    )
 
 
 def list_outside(lowered: GraphModule) -> list[Node]:

@@ -19,14 +19,17 @@ from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_trans
 from torch._export.verifier import SpecViolationError
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
+from mlx_coverage.analyze.interface import find_refusal
 from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_node
+from mlx_coverage.lowering.decomposition import list_preserved
 from mlx_coverage.lowering.edge import check_validity, convert_to_edge
 from mlx_coverage.lowering.partitioner import MLXPartitioner
-from mlx_coverage.lowering.plan import Fallback, PartitionPlan, plan
+from mlx_coverage.lowering.plan import Fallback, PartitionPlan, find_owned_buffers, plan
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import canonicalize, name_target
 
@@ -41,8 +44,8 @@ class Capture:
     Attributes:
         plans: the partition plan of each method.
         refused: set when ExecuTorch refuses the program in its default configuration
-            because of ops outside core ATen: the plan then says what would be delegated
-            if it did not.
+            because of ops outside core ATen, or of what it takes and returns: the plan then
+            says what would be delegated if it did not.
     """
 
     plans: Mapping[str, PartitionPlan]
@@ -105,13 +108,14 @@ def plan_methods(
             outside core ATen.
     """
     plans: dict[str, PartitionPlan] = {}
+    refusals: list[CaptureError | None] = []
     refused = False
     for name, program in programs.items():
         partitioner = make()
         try:
             with follow(f"decomposing {name}"):
                 prepared = partitioner.transform_for_pre_decomposition(program)
-                kept, _ = partitioner.ops_to_not_decompose(prepared)
+                kept = list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
             with follow(f"converting {name} to ExecuTorch's edge dialect"):
                 edge = convert_to_edge(prepared)
                 refused |= _is_refused(edge, kept)
@@ -123,7 +127,21 @@ def plan_methods(
             raise _edge_failure(error) from error
         with follow(f"planning {name}"):
             plans[name] = plan(edge, partitioner.registry, partitioner.options)
-    return Capture(plans, _refuse(plans) if refused else None)
+        refusals.append(find_refusal(program, _leaves_tensors(plans[name])))
+    return Capture(plans, _refuse(plans) if refused else next(filter(None, refusals), None))
+
+
+def _leaves_tensors(planned: PartitionPlan) -> bool:
+    """Whether weights or state stay with ExecuTorch, or new values of inputs are returned."""
+    signature = planned.signature
+    assert signature is not None
+    inside = {node for members in planned.partitions for node in members}
+    taken = find_owned_buffers(planned)
+    return bool(signature.user_inputs_to_mutate) or any(
+        node not in taken and not (node.users and inside.issuperset(node.users))
+        for node in planned.graph.find_nodes(op="placeholder")
+        if node.name not in signature.user_inputs
+    )
 
 
 def _is_refused(edge: ExportedProgram, kept: Sequence[OpOverload]) -> bool:
@@ -145,7 +163,8 @@ def lower_methods(
     Raises:
         CaptureError: ExecuTorch refuses the program for another reason than an op
             outside core ATen.
-        AttestationError: an op that was kept whole was not placed: a defect of ours.
+        AttestationError: an op that was kept whole was not placed, or not let pass: a
+            defect of ours.
     """
     config = EdgeCompileConfig()
     while True:
@@ -164,17 +183,31 @@ def lower_methods(
         except Exception as error:
             raise _edge_failure(error) from error
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
-    refused = None if config._check_ir_validity else _refuse(plans)
-    return Lowering(plans, refused, lowered=lowered)
+    if not config._check_ir_validity:
+        return Lowering(plans, _refuse(plans), lowered=lowered)
+    refusals = (
+        find_refusal(p, _has_tensors(lowered.exported_program(name).graph_signature))
+        for name, p in programs.items()
+    )
+    return Lowering(plans, next(filter(None, refusals), None), lowered=lowered)
+
+
+def _has_tensors(signature: ExportGraphSignature) -> bool:
+    """The same of a lowered method: what the delegates took is no input of it any more."""
+    weights = len(signature.input_specs) > len(signature.user_inputs)
+    return weights or bool(signature.user_inputs_to_mutate)
 
 
 def _refuse(plans: Mapping[str, PartitionPlan]) -> CaptureError:
+    """The sentence on ops outside core ATen that stay with ExecuTorch."""
     refused: dict[str, Source] = {}
     for found in plans.values():
         for node, placement in found.placements.items():
             op = canonicalize(node.target)
             if isinstance(placement, Fallback) and _is_outside_core(op):
                 refused.setdefault(name_target(op), locate_node(node))
+    if not refused:
+        raise AttestationError("ExecuTorch refuses an op that was to be delegated whole")
     names = ", ".join(refused)
     sentence = (
         f"ExecuTorch refuses ops outside core ATen ({names}), so the program does not lower; "

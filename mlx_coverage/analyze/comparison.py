@@ -1,6 +1,6 @@
 """A lowered program's results against eager torch's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,13 @@ from mlx_coverage.analyze.failures import AttestationError, InputError
 from mlx_coverage.analyze.load import Exportable
 
 # Largest difference, relative to the largest magnitude in eager torch's output. Rounding adds
-# up over the layers of a model: 2^-24, 2^-11 and 2^-8 a step, times a few hundred.
-TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+# up over the layers of a model: 2^-24, 2^-11 and 2^-8 a step, times a few hundred. float64 is
+# ExecuTorch's to compute, and some of its kernels do so in float32.
+TOLERANCES = {
+    **dict.fromkeys((torch.float32, torch.float64, torch.complex64), 1e-4),
+    torch.float16: 1e-2,
+    torch.bfloat16: 6e-2,
+}
 
 
 def run_eagerly(
@@ -21,7 +26,8 @@ def run_eagerly(
 ) -> tuple[list[Any], list[Any]]:
     """The example inputs as the lowered program takes them, and what torch makes of them.
 
-    The buffers of the model stay as they are.
+    ExecuTorch does not write into inputs: what the model writes there comes as an output,
+    before the others. The example inputs and the buffers of the model stay as they are.
 
     Raises:
         InputError: the program was saved without example inputs.
@@ -31,13 +37,52 @@ def run_eagerly(
             "--verify needs example inputs, and the .pt2 was saved without; leave it out, or name "
             "a Python file"
         )
-    args, kwargs = program.example_inputs
     module = given.module if isinstance(given, Exportable) else program.module()
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    inputs = [i.clone() if isinstance(i, torch.Tensor) else i for i in _flatten((args, kwargs))]
     with torch.no_grad():
+        args, kwargs = pytree.tree_map_only(torch.Tensor, torch.clone, program.example_inputs)
+        inputs = _flatten((args, kwargs))
+        untouched = [i.clone() if isinstance(i, torch.Tensor) else i for i in inputs]
         outputs = functional_call(module, buffers, args, kwargs)
-    return inputs, _flatten(outputs)
+    written = [i for i in inputs if isinstance(i, torch.Tensor) and i._version]
+    return untouched, [*written, *_flatten(outputs)]
+
+
+def verify_results(
+    method: str,
+    execute: Callable[[list[Any]], list[Any]],
+    given: Exportable | ExportedProgram,
+    program: ExportedProgram,
+) -> float:
+    """The largest relative difference of a lowered method from eager torch.
+
+    Args:
+        method: its name.
+        execute: runs the lowered method.
+        given: what was exported.
+        program: as exported.
+
+    Raises:
+        InputError: there are no example inputs, or torch's own results differ between calls.
+        AttestationError: an output differs by more than its dtype explains.
+    """
+    inputs, expected = run_eagerly(given, program)
+    found = execute(inputs)
+    try:
+        return compare(method, found, expected)
+    except AttestationError:
+        _refuse_random(method, expected, run_eagerly(given, program)[1])
+        raise
+
+
+def _refuse_random(method: str, first: Sequence[Any], second: Sequence[Any]) -> None:
+    try:
+        compare(method, first, second)
+    except AttestationError as error:
+        raise InputError(
+            f"--verify cannot compare {method}: eager torch itself gives other numbers in each "
+            "call; call model.eval() if dropout does it, or leave --verify out"
+        ) from error
 
 
 def compare(

@@ -8,29 +8,43 @@ from collections.abc import Iterable
 from functools import cache
 
 import torch
+from executorch.exir.delegate import executorch_call_delegate
 from executorch.exir.dialects.edge._ops import EdgeOpOverload
 from executorch.exir.dialects.edge.op.api import SchemaKind, to_variant
 from executorch.exir.operator.convert import is_inplace_variant, is_out_variant
 from executorch.exir.passes.executorch_prim_ops_registry import _EXECUTORCH_SYM_OPS
-from torch._ops import OpOverload
+from torch._ops import HigherOrderOperator, OpOverload
 
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Target
 from mlx_coverage.registry.reasons import Reason
+
+# Control flow that ExecuTorch's emitter takes, and its calls of delegates.
+_INSTRUCTIONS = frozenset(
+    {
+        *(torch.ops.higher_order.cond, torch.ops.higher_order.map_impl),
+        *(torch.ops.higher_order.scan, executorch_call_delegate),
+    }
+)
 
 
 def find_missing_kernels(targets: Iterable[Target]) -> dict[Target, Reason]:
     """The reason for each target that has no kernel.
 
     Args:
-        targets: of fallback nodes. Functions on sizes, control flow and delegate calls
-            are instructions of the runtime and need none.
+        targets: of fallback nodes. Functions on sizes, delegate calls and most control
+            flow are instructions of the runtime and need none.
 
     Raises:
         ImportError: executorch was installed without its Python runtime.
     """
-    calls = [t for t in dict.fromkeys(targets) if _needs_kernel(t)]
-    found: dict[Target, Reason] = {}
+    targets = dict.fromkeys(targets)
+    calls = [t for t in targets if _needs_kernel(t)]
+    found: dict[Target, Reason] = {
+        t: Reason(reasons.NO_KERNEL, f"ExecuTorch's runtime has no instruction for {t}")
+        for t in targets
+        if isinstance(t, HigherOrderOperator) and t not in _INSTRUCTIONS
+    }
     for target in calls:
         name = _name_kernel(target)
         if name is None:

@@ -28,6 +28,7 @@ import torch
 from torch.export import ExportedProgram
 
 from mlx_coverage.analyze.failures import CaptureError, InputError, condense
+from mlx_coverage.analyze.sources import locate_error
 from mlx_coverage.registry import reasons
 
 DEFAULT_NAMES = ("model", "get_model", "make_model", "program", "get_program", "methods")
@@ -185,9 +186,11 @@ def _run(what: str, action: Callable[[], Any]) -> Any:
 
 
 def _failed(what: str, error: BaseException) -> CaptureError:
-    return CaptureError.from_error(
-        "import", reasons.IMPORT_FAILED, error, f"{what} raised {type(error).__name__}: "
-    )  # fmt: skip
+    name = type(error).__name__
+    sentence = condense(error).removeprefix(f"{name}: ")
+    return CaptureError(
+        "import", reasons.IMPORT_FAILED, f"{what} raised {name}: {sentence}", locate_error(error)
+    )
 
 
 def _resolve(module: ModuleType, where: str, name: str) -> Methods:
@@ -218,7 +221,8 @@ def _is_model(value: Any, module: ModuleType) -> bool:
 
 
 def _read_methods(value: Any, where: str, module: ModuleType) -> Methods:
-    if callable(value) and not isinstance(value, torch.nn.Module):
+    # An ExportedProgram can be called, to say that it cannot.
+    if callable(value) and not isinstance(value, (torch.nn.Module, ExportedProgram)):
         value = _call_factory(value, where)
     if isinstance(value, Mapping):
         if not value or not all(isinstance(key, str) and key.isidentifier() for key in value):

@@ -67,8 +67,15 @@ class Execution:
         """Outputs of one call, copied out of the program's memory.
 
         Raises:
-            InputError: the call failed.
+            InputError: the call failed, or ExecuTorch's Python runtime cannot make it.
         """
+        for number, given in enumerate(self._inputs):
+            if not _is_common(given.dim_order):
+                raise InputError(
+                    f"input {number} was exported with its dimensions in memory in the order "
+                    f"{given.dim_order}, and ExecuTorch's Python runtime takes contiguous and "
+                    "channels-last tensors only; call .contiguous() on the example input"
+                )
         with _capture_native() as log:
             try:
                 outputs = self._method.execute(self.arrange(inputs))
@@ -124,9 +131,14 @@ def finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":
         raise CaptureError.from_error("edge", NO_KERNEL, error) from error
 
 
+def _is_common(dim_order: tuple[int, ...]) -> bool:
+    dims = range(len(dim_order))
+    return dim_order == (*dims,) or dim_order == (0, *dims[2:], 1)
+
+
 def _lay_out(tensor: torch.Tensor, dim_order: Sequence[int]) -> torch.Tensor:
     back = [dim_order.index(dim) for dim in range(len(dim_order))]
-    return tensor.permute(*dim_order).contiguous().permute(*back)
+    return tensor.permute(tuple(dim_order)).contiguous().permute(back)
 
 
 def _explain(log: str, error: Exception) -> str:

@@ -44,11 +44,18 @@ def run(args: argparse.Namespace) -> int:
     with console.quiet():
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load
+            from mlx_coverage.analyze.attest import lacks_weights
+            from mlx_coverage.analyze.failures import InputError
             from mlx_coverage.cli.execution import finish
             from mlx_coverage.lowering.partitioner import MLXPartitioner
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
+            if lacks_weights(programs):
+                raise InputError(
+                    f"{args.model} has no weights to write (meta tensors); load them, or see what "
+                    "would run on MLX with mlx-coverage check"
+                )
             with console.progress("lowering"):
                 make = partial(
                     MLXPartitioner,
@@ -82,15 +89,15 @@ def _count(lowered: "Lowering") -> str:
 
 
 def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProgram"]) -> list[str]:
-    from mlx_coverage.analyze.comparison import compare, run_eagerly
+    from mlx_coverage.analyze.comparison import verify_results
     from mlx_coverage.analyze.program_file import read_program
     from mlx_coverage.cli.execution import Execution
 
     lines = []
     loaded = {method.name: method for method in read_program(path)}
     for name, program in programs.items():
-        inputs, expected = run_eagerly(methods[name], program)
-        error = compare(name, Execution(path, loaded[name])(inputs), expected)
+        execution = Execution(path, loaded[name])
+        error = verify_results(name, execution, methods[name], program)
         lines.append(f"  verified {name}: largest difference from eager torch {error:.2g}")
     return lines
 

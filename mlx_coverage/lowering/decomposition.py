@@ -9,7 +9,7 @@ that a plan can be made from here on, and ExecuTorch finds nothing more to decom
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -110,6 +110,12 @@ def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedPro
     return run_decompositions(program, declared) if targets & declared.keys() else program
 
 
+def list_preserved(kept: Iterable[OpOverload]) -> list[OpOverload]:
+    """Those of the ops that ExecuTorch notes as kept: it forgets what it cannot decompose."""
+    table = _read_table()
+    return [op for op in kept if op in table]
+
+
 def list_kept(program: ExportedProgram, registry: Registry, options: Options) -> list[OpOverload]:
     """The ops of a program that the delegate wants whole, every call of which it takes."""
     wanted: dict[OpOverload, bool] = {}
@@ -188,6 +194,8 @@ def _find_early(
         if key in traced or not (op in decomposition_table if refused else op._can_decompose()):
             return
         traced.add(key)
+        if any(_is_batched(n.meta.get("val")) for n in node.all_input_nodes):
+            return  # of what export traced under vmap, such as the masks of flex_attention
         body = trace_call(node, decomposition_table[op] if refused else op.decompose)
         inner = [n for n in body.nodes if n.op == "call_function"]
         for n in inner:
@@ -206,6 +214,10 @@ def _find_early(
         if node.op == "call_function":
             visit(node)
     return early
+
+
+def _is_batched(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and torch._C._functorch.is_batchedtensor(value)
 
 
 def _describe_arguments(node: Node) -> str:

@@ -49,6 +49,9 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
         program: as `prepare_program` gives it.
     """
     config = EdgeCompileConfig()
+    if program.graph_signature.user_inputs_to_mutate:
+        # ExecuTorch functionalises once more, and each time torch copies a mutated input.
+        program = program.run_decompositions({})
     if any(node.op == "placeholder" and not node.users for node in program.graph.nodes):
         program = remove_unused_parameters_pass(program)
     before = [unwrap(step) for step in _get_aten_to_edge_passes(config)[0]]

@@ -32,7 +32,8 @@ def trace_call(
         kwargs = torch.fx.node.map_arg(node.kwargs, lambda n: given[n])
         return function(*args, **kwargs)
 
-    examples = [n.meta["val"] for n in inputs]
+    # Some composites call another op where a gradient is wanted.
+    examples = [v.detach() if isinstance(v := n.meta["val"], torch.Tensor) else v for n in inputs]
     # torch's Python decompositions of composites, as export runs them: dropout stays functional.
     # What it makes of no tensor must be as fake as what it makes of the call's.
     with detect_fake_mode(examples) or nullcontext(), enable_python_dispatcher():

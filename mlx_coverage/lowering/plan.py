@@ -156,9 +156,9 @@ def find_constants(program: ExportedProgram) -> frozenset[Node]:
 def find_owned_buffers(plan: PartitionPlan) -> dict[Node, int]:
     """The placeholders of mutated buffers that one partition alone reads and writes.
 
-    The delegate keeps them between calls. ExecuTorch's own `tag_mutated_buffer` also takes
-    buffers that are read elsewhere, whose readers then see a stale copy. Other buffers stay
-    with ExecuTorch, as an input and an output of the delegate.
+    The delegate keeps them between calls, old value and new. ExecuTorch's own
+    `tag_mutated_buffer` also takes buffers that are read elsewhere, whose readers then see a
+    stale copy. Other buffers stay with ExecuTorch, as an input and an output of the delegate.
     """
     if plan.signature is None:
         return {}
@@ -177,7 +177,8 @@ def find_owned_buffers(plan: PartitionPlan) -> dict[Node, int]:
         (writer,) = writers[buffer] if len(writers[buffer]) == 1 else (None,)
         if writer is None or results.count(writer) != 1:
             continue
-        found = {numbers.get(node) for node in (writer, *placeholder.users)}
+        readers = {*placeholder.users, *writer.users} - {output}
+        found = {numbers.get(node) for node in (writer, *readers)}
         number = found.pop() if len(found) == 1 else None
         if number is not None:
             owned[placeholder] = number

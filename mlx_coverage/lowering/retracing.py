@@ -66,7 +66,12 @@ _aten = torch.ops.aten
 _GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
 _AUTOCAST_REGION = torch.ops.higher_order.wrap_with_autocast
 # Functionalisation gives these another meaning than their schema does.
-_SPECIAL = frozenset({_aten.lift.default, _aten.lift_fresh.default, _aten.detach.default})
+_SPECIAL = frozenset(
+    {
+        *(_aten.lift.default, _aten.lift_fresh.default, _aten.lift_fresh_copy.default),
+        _aten.detach.default,
+    }
+)
 _MEASURES: dict[Any, Callable[..., Any]] = {
     _aten.sym_size.int: lambda tensor, dim: tensor.shape[dim],
     _aten.sym_stride.int: lambda tensor, dim: tensor.stride()[dim],
@@ -481,4 +486,5 @@ def _name_placeholders(original: Graph, traced: Graph) -> None:
     placeholders = [node for node in traced.nodes if node.op == "placeholder"]
     for node, previous in zip(placeholders, wanted, strict=True):
         node.name = node.target = previous.name
-        node.meta = {**previous.meta, "val": node.meta["val"]}
+        # make_fx notes none for a number that is the same in every call.
+        node.meta = {**previous.meta, "val": node.meta.get("val", previous.meta["val"])}

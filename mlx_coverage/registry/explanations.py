@@ -224,6 +224,12 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         Example("return torch.linalg.svdvals(x)"),
         hint="Rewrite the line that the message names with core ops.",
     ),
+    reasons.INTERFACE: Explanation(
+        "ExecuTorch would refuse to write the program because of an input or output: an example "
+        "input that is expanded, a result that is no tensor, number or None, no tensor among the "
+        "results, or a dataclass that was registered without a name.",
+        Example("return x.shape[0]", better="return torch.full((1,), x.shape[0])"),
+    ),
 }
 
 

@@ -165,6 +165,11 @@ DECOMPOSITION_FAILED = ReasonKind(
     "ExecuTorch could not bring the exported program to its edge dialect.",
     "Mend or avoid the op that the message names.",
 )
+INTERFACE = ReasonKind(
+    "export/interface",
+    "ExecuTorch does not take what the model takes or returns.",
+    "Change the input or the output that the message names.",
+)
 NO_KERNEL = ReasonKind(
     "runtime/no-kernel",
     "A fallback op has no kernel in the ExecuTorch runtime, so the program would not load.",
@@ -209,6 +214,7 @@ KINDS: tuple[ReasonKind, ...] = (
     IMPORT_FAILED,
     EXPORT_FAILED,
     DECOMPOSITION_FAILED,
+    INTERFACE,
 )
 BY_SLUG: dict[str, ReasonKind] = {kind.slug: kind for kind in KINDS}
 _PRECEDENCE = {kind: position for position, kind in enumerate(KINDS)}

@@ -62,7 +62,9 @@ def test_users_program_stays_as_it_was() -> None:
     assert describe(program) == before
 
 
-@pytest.mark.parametrize("spec", ["supported.py", "supported:get_model", "saved.pt2"])
+@pytest.mark.parametrize(
+    "spec", ["supported.py", "supported:get_model", "saved.pt2", "supported.py::exported"]
+)
 def test_forms_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "supported.py").write_text(models.SUPPORTED)
@@ -138,6 +140,47 @@ def test_attestation_notices_any_difference() -> None:
     )
     with pytest.raises(AttestationError, match="group"):
         attest(merged, graph)
+
+
+class WritesInput(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x[:, 0] = 0
+        x.mul_(2)
+        return x + 1
+
+
+class FillsSlice(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.clone()
+        y[:, 0] = 0
+        return y
+
+
+@pytest.mark.parametrize(
+    ("module", "x"),
+    [
+        (WritesInput(), torch.ones(3, 4)),
+        (FillsSlice(), torch.ones(3, 4)),
+        (nn.EmbeddingBag(10, 4), torch.tensor([[1, 2, 0]])),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_plan_is_what_is_lowered(module: nn.Module, x: Tensor) -> None:
+    programs = {"forward": export(module, x)}
+    planned = plan_methods(programs, make)
+    assert planned.refused is None
+    assert planned.plans["forward"].delegated
+    attest_methods(planned.plans, lower_methods(programs, make).lowered)
+
+
+def test_what_is_written_into_inputs_is_compared_as_executorch_gives_it() -> None:
+    x = torch.ones(2, 3)
+    program = export(WritesInput(), x)
+    inputs, outputs = run_eagerly(program, program)
+    assert torch.equal(inputs[0], torch.ones(2, 3))
+    assert torch.equal(x, torch.ones(2, 3))
+    written = torch.tensor([[0.0, 2.0, 2.0]] * 2)
+    assert compare("forward", outputs, [written, written + 1]) == 0.0
 
 
 def test_eager_run_leaves_the_state_alone() -> None:

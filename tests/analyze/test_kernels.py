@@ -59,3 +59,9 @@ def test_op_without_an_out_variant() -> None:
     op = torch.ops.kernels_test.double.default
     (reason,) = find_missing_kernels([op]).values()
     assert reason.text == "kernels_test::double has no out variant, which to_executorch asks for"
+
+
+def test_control_flow_without_an_instruction_is_reported() -> None:
+    flow = torch.ops.higher_order
+    missing = find_missing_kernels([flow.cond, flow.while_loop])
+    assert list(missing) == [flow.while_loop]

@@ -76,6 +76,8 @@ def bessel():
 def raises():
     raise RuntimeError("no such checkpoint")
 
+exported = torch.export.export(Cosine(), (torch.ones(2),))
+
 def on_meta():
     with torch.device("meta"):
         return nn.Sequential(nn.Linear(4096, 65536), nn.ReLU()), (torch.ones(2, 4096),)
@@ -97,6 +99,38 @@ class Scale(nn.Module):
 def get_model():
     weights, x = torch.load("parts.pt")
     return Scale(weights), (x,)
+"""
+)
+
+# Unusual inputs and outputs, each run and compared.
+INTERFACES = (
+    PREAMBLE
+    + """
+class Apply(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args):
+        return self.function(*args)
+
+def no_dimensions():
+    return Apply(lambda x: (x * 2, x.sum())), (torch.tensor(3.0),)
+
+def numbers():
+    return Apply(lambda x, n, f, b: (x * f + n, n) if b else x), (torch.ones(3), 4, 2.5, True)
+
+def written_input():
+    return Apply(lambda x: x.mul_(2) + 1), (torch.ones(3),)
+
+def wide():
+    return nn.Sequential(nn.Linear(8, 4), nn.Sigmoid()).double(), (torch.randn(2, 8).double(),)
+
+def random():
+    return nn.Sequential(nn.Linear(4, 4), nn.Dropout()), (torch.ones(2, 4),)
+
+def transposed():
+    return Apply(lambda x: x.cos()), (torch.ones(3, 4).t(),)
 """
 )
 

@@ -14,6 +14,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "supported.py").write_text(models.SUPPORTED)
     (tmp_path / "broken.py").write_text(models.BROKEN)
+    (tmp_path / "unfinished.py").write_text("model = (")
     (tmp_path / "empty.py").write_text(models.EMPTY)
     (tmp_path / "corrupt.pt2").write_bytes(b"PK\x03\x04 not a zip file")
     (tmp_path / "corrupt.pte").write_bytes(b"\x10\0\0\0ET12" + bytes(range(200)))
@@ -28,6 +29,7 @@ CASES = [
     (["check", "model"], 2, "names no model"),
     (["check", "no_such_package.model:net"], 2, "no module 'no_such_package.model'"),
     (["check", "broken.py"], 3, "ValueError: the weights are missing (broken.py:3)"),
+    (["check", "unfinished.py"], 3, "unfinished.py raised SyntaxError: '(' was never closed"),
     (["check", "empty.py"], 2, "defines none of model, get_model"),
     (["check", "supported.py::missing"], 2, "no name 'missing'"),
     (["check", "supported.py::number"], 2, "is a int; accepted"),
@@ -43,6 +45,7 @@ CASES = [
     (["export", "supported.py", "-o", "nowhere/model.pte"], 2, "no folder nowhere"),
     (["export", "supported.py::bessel", "-o", "model.pte"], 3, "aten.i0.default"),
     (["export", "supported.py::branch", "-o", "model.pte"], 3, "export failed"),
+    (["export", "supported.py::on_meta", "-o", "model.pte"], 2, "no weights to write"),
     (["run", "missing.pte"], 2, "there is no such file"),
     (["run", "corrupt.pte"], 2, "damaged"),
     (["run", "text.pte"], 2, "no ExecuTorch program"),

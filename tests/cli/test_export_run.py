@@ -105,6 +105,27 @@ def test_wrong_result_is_not_written(
     assert not (folder / "model.pte").exists()
 
 
+@pytest.mark.parametrize("name", ["no_dimensions", "numbers", "written_input", "wide"])
+def test_unusual_interfaces_run(folder: Path, name: str) -> None:
+    (folder / "interfaces.py").write_text(models.INTERFACES)
+    assert main(["export", f"interfaces.py::{name}", "-o", "model.pte", "--verify"]) == 0
+    assert main(["run", "model.pte", "--repeat", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("random", "other numbers in each call"), ("transposed", ".contiguous()")]
+)
+def test_what_cannot_be_verified(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, says: str
+) -> None:
+    (folder / "interfaces.py").write_text(models.INTERFACES)
+    assert main(["export", f"interfaces.py::{name}", "-o", "model.pte", "--verify"]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+    assert not (folder / "model.pte").exists()
+
+
 def test_method_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "supported.py::methods", "-o", "two.pte"]) == 0
     assert main(["run", "two.pte"]) == 2

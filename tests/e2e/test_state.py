@@ -52,6 +52,30 @@ class ReadAfterDetour(nn.Module):
         return torch.sin(new * 3) + old
 
 
+class NewValueReadAfterDetour(nn.Module):
+    """Written in the first partition; the new value is read in the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state.add_(x)
+        return torch.sin(self.state * 2) + self.state
+
+
+class NewValueReadByFallback(nn.Module):
+    """Written by the delegate; the fallback reads the new value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.tensor([1.0, -2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state.add_(x)
+        return torch.sin(self.state) + x
+
+
 class ReadByFallback(nn.Module):
     """The fallback itself reads the buffer, the delegate writes it."""
 
@@ -146,7 +170,10 @@ class Counter(nn.Module):
 
 
 WHOLE = [Accumulator, NewValueIsOutput, TwoBuffers, Overwritten, Shifted, Counter]
-SPLIT = [WrittenAfterDetour, ReadAfterDetour, ReadByFallback, WrittenByFallback]
+SPLIT = [
+    *(WrittenAfterDetour, ReadAfterDetour, ReadByFallback, WrittenByFallback),
+    *(NewValueReadAfterDetour, NewValueReadByFallback),
+]
 
 
 def compare_calls(lowered: Lowered, model: nn.Module, calls: Sequence[Any]) -> None:

@@ -84,6 +84,12 @@ def constants(m: Module, x: Tensor) -> Any:
     return x * torch.tensor([1.0, 2.0, 3.0, 4.0]) + torch.tensor(2.0)
 
 
+def write_number(m: Module, x: Tensor) -> Any:
+    y = x.clone()
+    y[:, 0] = 0
+    return y
+
+
 def branch(m: Module, x: Tensor) -> Any:
     return torch.cond(x.sum() > 0, lambda y: y.cos(), lambda y: y.sin(), (x,))
 
@@ -94,7 +100,7 @@ def data_dependent(m: Module, x: Tensor) -> Any:
 
 FUNCTIONS = (
     write_through_view, write_twice, write_after_view_of_result, write_input, regions, sizes,
-    several_results, constants, branch, data_dependent,
+    several_results, constants, write_number, branch, data_dependent,
 )  # fmt: skip
 
 
@@ -142,3 +148,14 @@ def test_equals_torch(function: Callable[..., Any], dynamic: bool) -> None:
     inputs = torch.randn(3, 4)
     expected = copy.deepcopy(module)(inputs.clone())
     torch.testing.assert_close(found.module()(inputs.clone()), expected, equal_nan=True)
+
+
+class Scaled(nn.Module):
+    def forward(self, x: Tensor, factor: float, negate: bool, count: int) -> Tensor:
+        return (-x if negate else x) * factor + count
+
+
+def test_number_inputs_equal_torch() -> None:
+    program = torch.export.export(Scaled(), (torch.randn(3), 2.5, True, 4))
+    found = retracing.run_decompositions(program, {})
+    assert describe(found) == describe(program.run_decompositions({}))

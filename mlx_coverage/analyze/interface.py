@@ -1,0 +1,75 @@
+"""What ExecuTorch asks of a method's inputs and outputs, and says only when it writes the file."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
+from torch.utils import _pytree as pytree
+
+from mlx_coverage.analyze.failures import CaptureError
+from mlx_coverage.registry import reasons
+
+
+def find_refusal(program: ExportedProgram, has_tensors: bool) -> CaptureError | None:
+    """Why ExecuTorch will refuse to write the method, or None.
+
+    Args:
+        program: as exported.
+        has_tensors: whether weights or state stay with ExecuTorch, or new values of inputs
+            are returned: it then takes a model that returns no tensor.
+    """
+    sentence = next(_list_refusals(program, has_tensors), None)
+    return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)
+
+
+def _list_refusals(program: ExportedProgram, has_tensors: bool) -> Iterator[str]:
+    for name in _list_expanded(program):
+        yield (
+            f"the example input {name} is expanded (it has a stride of 0), which ExecuTorch "
+            "refuses; call .contiguous() on it"
+        )
+    arguments = [spec.arg for spec in program.graph_signature.output_specs]
+    for argument in arguments:
+        value = argument.value if isinstance(argument, ConstantArgument) else None
+        if not isinstance(value, (int, float, bool, type(None))):
+            yield (
+                f"the model returns a {type(value).__name__} ({value!r}); ExecuTorch returns "
+                "tensors, numbers and None"
+            )
+    if not any(isinstance(a, TensorArgument) for a in arguments) and not has_tensors:
+        yield "the model returns no tensor, and ExecuTorch takes no model without; return one"
+    for spec in (program.call_spec.in_spec, program.call_spec.out_spec):
+        yield from _list_unnamed(spec)
+
+
+def _list_expanded(program: ExportedProgram) -> Iterator[str]:
+    kinds = {spec.arg.name: spec.kind for spec in program.graph_signature.input_specs}
+    for node in program.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if kinds[node.name] is not InputKind.USER_INPUT or not isinstance(value, torch.Tensor):
+            continue
+        # Comparing a symbolic stride would be a guard.
+        if any(isinstance(stride, int) and stride == 0 for stride in value.stride()):
+            yield node.name
+
+
+def _list_unnamed(spec: pytree.TreeSpec | None) -> Iterator[str]:
+    if spec is None:
+        return
+    try:
+        pytree.treespec_dumps(spec)
+    except NotImplementedError:
+        types = ", ".join(dict.fromkeys(_list_types(spec)))
+        yield (
+            f"{types} is registered with torch under no name for files, which ExecuTorch asks "
+            "for; pass serialized_type_name to torch.export.register_dataclass"
+        )
+
+
+def _list_types(spec: pytree.TreeSpec) -> Iterator[str]:
+    node = pytree.SUPPORTED_SERIALIZED_TYPES.get(spec.type)
+    if node is not None and node.serialized_type_name == pytree.NO_SERIALIZED_TYPE_NAME_FOUND:
+        yield spec.type.__name__
+    for child in spec.children():
+        yield from _list_types(child)

@@ -1,0 +1,101 @@
+"""What ExecuTorch refuses to write is known before: plan, lowering and ExecuTorch agree."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mlx_coverage.analyze.capture import (
+    Capture,
+    Lowering,
+    export_methods,
+    lower_methods,
+    plan_methods,
+)
+from mlx_coverage.analyze.load import Exportable
+from mlx_coverage.lowering.partitioner import MLXPartitioner
+from mlx_coverage.registry.reasons import INTERFACE
+
+WRITE = "aten.add.Tensor"
+
+
+@dataclass
+class Unnamed:
+    value: Tensor
+
+
+@dataclass
+class Named:
+    value: Tensor
+
+
+torch.export.register_dataclass(Unnamed)
+torch.export.register_dataclass(Named, serialized_type_name="tests.analyze.Named")
+
+
+class Apply(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)
+
+
+class WriteState(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> None:
+        self.state.add_(x)
+
+
+def write_input(x: Tensor) -> None:
+    x.add_(1)
+
+
+def plan_and_lower(model: nn.Module, x: Tensor, **options: Any) -> tuple[Capture, Lowering]:
+    programs = export_methods({"forward": Exportable(model, (x,))})
+    make = partial(MLXPartitioner, **options)
+    return plan_methods(programs, make), lower_methods(programs, make)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "says"),
+    [
+        (Apply(torch.cos), torch.ones(3, 1).expand(3, 2), "example input x is expanded"),
+        (Apply(lambda x: (x.cos(), "text")), torch.ones(3), "returns a str"),
+        (Apply(lambda x: x.shape[0]), torch.ones(3), "returns no tensor"),
+        (Apply(lambda x: None), torch.ones(3), "returns no tensor"),
+        (WriteState(), torch.ones(3), "returns no tensor"),
+        (Apply(lambda x: [Unnamed(x.cos())]), torch.ones(3), "Unnamed is registered"),
+    ],
+)
+def test_refused(model: nn.Module, x: Tensor, says: str) -> None:
+    planned, lowered = plan_and_lower(model, x)
+    for found in (planned.refused, lowered.refused):
+        assert found is not None
+        assert found.kind is INTERFACE
+        assert says in found.sentence
+    with pytest.raises(Exception):  # noqa: B017, PT011  (ExecuTorch's: of several types)
+        lowered.lowered.to_executorch()
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (Apply(lambda x: (x.cos(), None, 3, 2.5, True)), {}),
+        (Apply(write_input), {}),
+        (WriteState(), {"exclude_ops": [WRITE]}),  # the state stays with ExecuTorch
+        (Apply(lambda x: [Named(x.cos())]), {}),
+    ],
+)
+def test_taken(model: nn.Module, options: dict[str, Any]) -> None:
+    planned, lowered = plan_and_lower(model, torch.ones(3), **options)
+    assert planned.refused is lowered.refused is None
+    lowered.lowered.to_executorch()
