@@ -58,6 +58,10 @@ def _list_frozen(spec: OpSpec, plan: samples.Samples) -> set[str]:
             frozen |= _list_dims(generator)
         elif isinstance(generator, samples.Tensor) and generator.unique:
             frozen |= set(list_names(generator.dims[-1]))  # tiled indices repeat
+    # A product keeps its factors: a dynamic one need not be divisible.
+    products = [d for g in plan.arguments.values() for d in getattr(g, "dims", ()) if "*" in str(d)]
+    for names in map(list_names, products):
+        frozen |= set(names) if frozen & set(names) else set()
     return frozen
 
 

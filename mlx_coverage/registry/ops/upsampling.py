@@ -17,7 +17,7 @@ from mlx_coverage.registry.ops.grid_sampling import weigh_cubic
 from mlx_coverage.registry.reasons import DYNAMIC_ARGUMENT
 from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Predicate, Range, Rank, Rule, Static
 from mlx_coverage.registry.samples import Choice, Sizes, draw, tensor
-from mlx_coverage.registry.shapes import along
+from mlx_coverage.registry.shapes import along, is_same_size
 from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
@@ -47,8 +47,8 @@ def _invert(factor):
 
 def _nearest(x, axis, count, factor, align_corners, offset=0.0):
     size = x.shape[axis]
-    if offset == 0 and x.ndim == 4 and count in (size, 2 * size):  # torch overlooks the factor
-        factor = None
+    if offset == 0 and x.ndim == 4 and any(is_same_size(count, n * size) for n in (1, 2)):
+        factor = None  # torch overlooks it
     places = (mx.arange(0, count, 1, mx.float32) + offset) * _step(size, count, factor)
     index = mx.astype(mx.floor(places), mx.int32)
     return mx.take(x, mx.minimum(index, size - 1), axis)
@@ -59,14 +59,14 @@ def _place(size, count, factor, align_corners):
     # Positions as fractions of integers, so that the weights are exact.
     index = mx.arange(0, count, 1, mx.int64)
     if align_corners:
-        return index * (size - 1), 1 if count == 1 else count - 1
+        return index * (size - 1), mx.host_max(count - 1, 1)
     step, unit = (size, count) if factor is None or factor <= 0 else _invert(factor)
     return (index * 2 + 1) * step - unit, 2 * unit
 
 
 def _linear(x, axis, count, factor, align_corners):
     size = x.shape[axis]
-    if count == size:
+    if is_same_size(count, size):
         return x + x * 0  # infinities become NaN, as in torch's sum of both neighbours
     above, below = _place(size, count, factor, align_corners)
     above = mx.maximum(above, 0)
