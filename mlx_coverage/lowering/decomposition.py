@@ -179,8 +179,8 @@ def _find_early(
 ) -> dict[OpOverload, Callable[..., Any]]:
     """Torch's decompositions of ops without an entry that ExecuTorch would refuse in the end.
 
-    These are ops that torch decomposes and ExecuTorch does not (`ldexp`), and composites
-    that hold one, or one that only our namespace makes pass (`special_exp2`).
+    These are ops that torch decomposes and ExecuTorch does not (`ldexp`), and ops made of
+    one, or of one that only our namespace makes pass (`special_exp2`, `std_mean`).
     """
     early: dict[OpOverload, Callable[..., Any]] = {}
     traced: set[tuple[OpOverload, str]] = set()
@@ -190,20 +190,24 @@ def _find_early(
         if not isinstance(op, OpOverload) or registry.get(canonicalize(op)) is not None:
             return
         refused = _is_refused(op, table)
+        if refused:
+            decomposition = decomposition_table.get(op)
+        else:
+            decomposition = op.decompose if op._can_decompose() else table.get(op)
         key = (op, _describe_arguments(node))
-        if key in traced or not (op in decomposition_table if refused else op._can_decompose()):
+        if key in traced or decomposition is None:
             return
         traced.add(key)
         if any(_is_batched(n.meta.get("val")) for n in node.all_input_nodes):
             return  # of what export traced under vmap, such as the masks of flex_attention
-        body = trace_call(node, decomposition_table[op] if refused else op.decompose)
+        body = trace_call(node, decomposition)
         inner = [n for n in body.nodes if n.op == "call_function"]
         for n in inner:
             visit(n)
         if refused:
             # Some are written in prims, or write into views: no use here.
             if all(getattr(n.target, "namespace", "") != "prims" for n in inner):
-                early[op] = decomposition_table[op]
+                early[op] = decomposition
         elif any(
             _is_refused(t, table) and (t in early or _is_whole(t, registry))
             for t in (n.target for n in inner)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlx_coverage.registry import samples
+from mlx_coverage.registry import rules, samples
+from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.arguments import Drawing, list_names
 from tests.op_conformance.cases import Case
 from tests.op_conformance.domain import read_domain
@@ -15,19 +16,24 @@ from tests.op_conformance.domain import read_domain
 _TIES = (samples.Reshape, samples.Expand, samples.SplitSizes)
 
 
-def grow(case: Case, by: int) -> Case:
-    """The case with every dimension longer that its other arguments leave free."""
+def grow(case: Case, by: int, *, bounded: bool = False) -> Case:
+    """The case with every dimension longer that rules and its other arguments leave free.
+
+    Args:
+        case: to grow.
+        by: how much longer.
+        bounded: whether dimensions that the samples bound grow as well.
+    """
     plan = case.spec.samples
     assert plan is not None
-    frozen = _list_frozen(plan)
+    frozen = _list_frozen(case.spec, plan)
+    if not bounded:
+        frozen |= plan.sizes.keys()
     sizes = {
-        name: size if name in frozen or name in plan.sizes or size < 2 else size + by
-        for name, size in case.sizes.items()
+        name: size if name in frozen or size < 2 else size + by for name, size in case.sizes.items()
     }
     groups = {
-        name: group
-        if name in frozen or name in plan.sizes
-        else tuple(size if size < 2 else size + by for size in group)
+        name: group if name in frozen else tuple(n if n < 2 else n + by for n in group)
         for name, group in case.groups.items()
     }
     drawing = Drawing(_refuse, case.spec, read_domain(case.spec), None, sizes=sizes, groups=groups)
@@ -42,18 +48,25 @@ def _refuse(strategy: Any, label: str) -> Any:
     raise AssertionError(f"{label} is drawn when a case grows")
 
 
-def _list_frozen(plan: samples.Samples) -> set[str]:
+def _list_frozen(spec: OpSpec, plan: samples.Samples) -> set[str]:
+    static = {rule.argument for rule in spec.rules if isinstance(rule, rules.Static)}
     frozen: set[str] = set()
-    for generator in plan.arguments.values():
+    for name, generator in plan.arguments.items():
         if isinstance(generator, _TIES):
             frozen |= _list_dims(plan.arguments.get(generator.of))
-        elif isinstance(generator, (samples.Shape, samples.Size)):
+        elif name in static or isinstance(generator, (samples.Shape, samples.Size)):
             frozen |= _list_dims(generator)
+        elif isinstance(generator, samples.Tensor) and generator.unique:
+            frozen |= set(list_names(generator.dims[-1]))  # tiled indices repeat
+    # A product keeps its factors: a dynamic one need not be divisible.
+    products = [d for g in plan.arguments.values() for d in getattr(g, "dims", ()) if "*" in str(d)]
+    for names in map(list_names, products):
+        frozen |= set(names) if frozen & set(names) else set()
     return frozen
 
 
 def _list_dims(generator: Any) -> set[str]:
-    dims = getattr(generator, "dims", ()) or (getattr(generator, "dim", 0),)
+    dims = getattr(generator, "dims", None) or (getattr(generator, "dim", 0),)
     stars = {dim for dim in dims if isinstance(dim, str) and dim.startswith("*")}
     return stars.union(*(list_names(dim) for dim in dims))
 

@@ -147,7 +147,7 @@ def lower(cases: Sequence[Case], others: Sequence[Case] | None = None) -> Lowere
 
 def _mark_dims(shape: torch.Size, other: torch.Size) -> list[Any]:
     return [
-        torch.export.Dim.STATIC if one == two else torch.export.Dim.AUTO(max=4 * two)
+        torch.export.Dim.STATIC if one == two else torch.export.Dim.AUTO(min=one, max=4 * two)
         for one, two in zip(shape, other, strict=True)
     ]
 

@@ -164,13 +164,13 @@ def _(rule: rules.Static, case: Case, draw: Draw) -> Case:
     if isinstance(value, torch.Tensor):
         if not value.dim() or 0 in value.shape or 1 in value.shape:
             reject()
-        symbolic: Any = _symbolize(value)
+        symbolic: Any = symbolize(value)
     elif isinstance(value, (list, tuple)) and value:
-        symbolic = [_symbolize(torch.ones(5)).shape[0], *value[1:]]
+        symbolic = [symbolize(torch.ones(5)).shape[0], *value[1:]]
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         reject()
     else:
-        symbolic = _symbolize(torch.ones(5)).shape[0]
+        symbolic = symbolize(torch.ones(5)).shape[0]
     return case.replace(**{rule.argument: symbolic})
 
 
@@ -189,7 +189,7 @@ def _(rule: rules.Predicate, case: Case, draw: Draw) -> Case:
         results = case.run_torch()
     except (RuntimeError, IndexError, ValueError, TypeError):
         reject()
-    symbolic = case.replace(**tree_map_only(torch.Tensor, _symbolize, case.arguments))
+    symbolic = case.replace(**tree_map_only(torch.Tensor, symbolize, case.arguments))
     numbers = {n: v + 0.5 for n, v in case.arguments.items() if type(v) is int}
     for candidate in (case, symbolic, case.replace(**numbers)):
         if not rule.holds(candidate.bind(results)):
@@ -201,10 +201,15 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return tree_map_only(torch.Tensor, lambda tensor: tensor.to(dtype), value)
 
 
-def _symbolize(tensor: torch.Tensor) -> torch.Tensor:
+def symbolize(tensor: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+    """A fake tensor of symbolic sizes; those alone in which `other` differs, where it is given."""
     mode = FakeTensorMode(shape_env=ShapeEnv())
     tensor = tensor.contiguous()
-    context = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC] * tensor.dim())
+    dynamic = [
+        DimDynamic.STATIC if other is not None and other.shape[i] == size else DimDynamic.DYNAMIC
+        for i, size in enumerate(tensor.shape)
+    ]
+    context = StatelessSymbolicContext(dynamic_sizes=dynamic)
     return mode.from_tensor(tensor, symbolic_context=context)
 
 

@@ -1,4 +1,4 @@
-"""Calls that ExecuTorch's backend suite and torch's samples found to differ."""
+"""Calls that ExecuTorch's backend suite, torch's samples and hostile readers found to differ."""
 
 import pytest
 import torch
@@ -21,3 +21,14 @@ def test_embedding_bag_ends_at_the_last_offset(mode: int, padding_idx: int) -> N
         "padding_idx": padding_idx,
     }
     check_inside(Case(default_registry().by_name["aten._embedding_bag.default"], arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64])
+@pytest.mark.parametrize("value", [1.5, -0.5, 2.0, 300])
+def test_integers_are_searched_for_a_fraction(dtype: torch.dtype, value: float) -> None:
+    places = torch.tensor([0, 1, 2, 3], dtype=dtype)
+    entries = default_registry().by_name
+    check_inside(
+        Case(entries["aten.searchsorted.Scalar"], {"sorted_sequence": places, "self": value})
+    )
+    check_inside(Case(entries["aten.bucketize.Scalar"], {"self": value, "boundaries": places}))

@@ -10,7 +10,7 @@ from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank, SameDtype, Static
 from mlx_coverage.registry.samples import Choice, Samples, Size, Sizes, tensor
-from mlx_coverage.registry.shapes import expand_list, slice_axis
+from mlx_coverage.registry.shapes import expand_list, is_same_size, slice_axis
 from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
@@ -93,7 +93,7 @@ def convolution(
         crop = [(max(-a, 0), max(-b, 0)) for a, b in zip(low, high, strict=True)]
         low, high = ([max(p, 0) for p in pads] for pads in (low, high))
         steps, stretch = [1] * spatial, stride
-        if any(size == 0 for size in sizes):  # torch's smallest result, MLX's error
+        if any(is_same_size(size, 0) for size in sizes):  # torch's smallest result, MLX's error
             return mx.zeros([input.shape[0], weight.shape[0], *sizes], input.dtype)
     else:
         low, high = padding, padding

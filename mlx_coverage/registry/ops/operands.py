@@ -60,6 +60,13 @@ def of_arrays(function):
     return lambda a, b: function(*as_arrays(a, b))
 
 
+def convert_dtype(x, dtype):
+    """`x` in another dtype, by way of 32 bits from a float to a shorter integer, as torch does."""
+    if dtype in (mx.int8, mx.int16, mx.uint8) and (is_half(x.dtype) or x.dtype == mx.float32):
+        x = mx.astype(x, mx.int32)
+    return mx.astype(x, dtype)
+
+
 def widen_half(a):
     """Half sums are formed in float32; every other dtype sums in itself."""
     return mx.astype(a, mx.float32) if is_half(a.dtype) else a

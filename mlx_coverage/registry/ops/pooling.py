@@ -13,7 +13,8 @@ import torch
 
 from mlx_coverage.registry.dtypes import FLOAT, INTEGER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Range, Rank
+from mlx_coverage.registry.reasons import DYNAMIC_ARGUMENT
+from mlx_coverage.registry.rules import Dtype, Predicate, Range, Rank
 from mlx_coverage.registry.samples import Choice, Sizes, draw, tensor
 from mlx_coverage.registry.shapes import along, expand_list, slice_axis
 from mlx_coverage.registry.spec import Family
@@ -21,6 +22,15 @@ from mlx_coverage.registry.spec import Family
 aten = torch.ops.aten
 family = Family("pooling")
 _BATCH = {"*B": (0, 1)}
+
+
+def _is_counted(call):
+    """Whether the number of windows is known: export freezes how a dynamic size is rounded up."""
+    sizes = call.arguments["self"].shape[1:]  # all but the batch
+    return not call.arguments["ceil_mode"] or all(isinstance(size, int) for size in sizes)
+
+
+_COUNTED = Predicate(_is_counted, DYNAMIC_ARGUMENT, "ceil_mode where sizes are static", "ceil_mode")
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,7 @@ def _declare_max_pool(target, dims):
             dilation=Sizes(spatial, low=1, high=2),
             ceil_mode=Choice((False, True)),
         ),
-        rules=[Dtype("self", FLOAT | INTEGER), Rank("self", spatial + 1, spatial + 2)],
+        rules=[Dtype("self", FLOAT | INTEGER), Rank("self", spatial + 1, spatial + 2), _COUNTED],
     )
 
 
@@ -208,7 +218,7 @@ def _declare_avg_pool(target, dims, dtypes):
             count_include_pad=Choice((True, False)),
             **divisor,
         ),
-        rules=[Dtype("self", dtypes), Rank("self", spatial + 1, spatial + 2)],
+        rules=[Dtype("self", dtypes), Rank("self", spatial + 1, spatial + 2), _COUNTED],
     )
 
 

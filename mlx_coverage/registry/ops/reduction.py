@@ -10,7 +10,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.operands import widen_half
+from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
 from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
 from mlx_coverage.registry.spec import Family, Limitation
@@ -60,7 +60,7 @@ _IDENTITIES = {mx.sum: 0, mx.prod: 1, mx.mean: math.nan, mx.any: False, mx.all: 
 def sum(self, dim, keepdim=False, *, result_dtype):
     """sum(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     # Integers widen before they are added.
-    return _reduce(mx.sum, widen_half(mx.astype(self, result_dtype)), dim, keepdim)
+    return _reduce(mx.sum, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
 
 @family.op(
@@ -84,7 +84,7 @@ def mean(self, dim, keepdim=False):
 @family.op(aten.prod.default, samples=elementwise(), rules=[Dtype("self", ANY), ResultDtype(ANY)])
 def prod_of_all(self, *, result_dtype):
     """prod(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.prod, widen_half(mx.astype(self, result_dtype)))
+    return _reduce(mx.prod, widen_half(convert_dtype(self, result_dtype)))
 
 
 @family.op(
@@ -94,7 +94,7 @@ def prod_of_all(self, *, result_dtype):
 )
 def prod(self, dim, keepdim=False, *, result_dtype):
     """prod(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.prod, widen_half(mx.astype(self, result_dtype)), dim, keepdim)
+    return _reduce(mx.prod, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
 
 def _moments(x, dim, correction, keepdim):

@@ -4,7 +4,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.operands import widen_half
+from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, ResultDtype
 from mlx_coverage.registry.samples import Dim, elementwise
 from mlx_coverage.registry.shapes import along, normalize_dim
@@ -37,7 +37,7 @@ def _scan(function, x, dim):
 )
 def cumsum(self, dim, *, result_dtype):
     """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
-    return _scan(mx.cumsum, widen_half(mx.astype(self, result_dtype)), dim)
+    return _scan(mx.cumsum, widen_half(convert_dtype(self, result_dtype)), dim)
 
 
 @family.op(
@@ -63,7 +63,7 @@ def cumsum(self, dim, *, result_dtype):
 )
 def cumprod(self, dim, *, result_dtype):
     """cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
-    return _scan(mx.cumprod, widen_half(mx.astype(self, result_dtype)), dim)
+    return _scan(mx.cumprod, widen_half(convert_dtype(self, result_dtype)), dim)
 
 
 @family.op(

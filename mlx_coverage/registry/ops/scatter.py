@@ -8,21 +8,30 @@ from typing import Any
 
 import torch
 
+from mlx_coverage.registry import reasons
 from mlx_coverage.registry.dtypes import ANY, BOOL, INDEX, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.indexing import INDEX_RULES, crop
 from mlx_coverage.registry.ops.operands import widen_half
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Range, Rank, SameDtype, Static
+from mlx_coverage.registry.ops.views import IN_ORDER
+from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Range, Rank, SameDtype, Static
 from mlx_coverage.registry.samples import (
     BroadcastTensor,
     Choice,
     IndexInto,
     Number,
+    Shape,
     Size,
     draw,
     tensor,
 )
-from mlx_coverage.registry.shapes import along, is_same_size, normalize_bound, normalize_dim
+from mlx_coverage.registry.shapes import (
+    along,
+    count_elements,
+    is_same_size,
+    normalize_bound,
+    normalize_dim,
+)
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
@@ -207,3 +216,42 @@ def diagonal_scatter(self, src, offset=0, dim1=0, dim2=1):
         mx.transpose(self, axes), diagonal, mx.moveaxis(src, -1, 0), "set"
     )
     return mx.transpose(leading, [axes.index(axis) for axis in range(self.ndim)])
+
+
+def _writes_once(call):
+    """Whether every stride reaches past all that the shorter ones span."""
+    reach = 0
+    sizes, strides = call.arguments["size"], call.arguments["stride"]
+    for stride, size in sorted(zip(strides, sizes, strict=True)):
+        if size > 1 and stride <= reach:
+            return False
+        reach += stride * (size - 1)
+    return True
+
+
+@family.op(
+    aten.as_strided_scatter.default,
+    samples=draw(
+        sizes={"A": (0, 3), "B": (0, 3)},
+        self=tensor("A+2", "B+4"),
+        src=tensor("M", "N"),
+        size=Shape(("M", "N")),
+        stride=Choice(((4, 1), (1, 4), (4, 2), (1, 1), (0, 1))),
+        storage_offset=Choice((None, 0, 1)),
+    ),
+    rules=[
+        Dtype("self", ANY),
+        SameDtype(("self", "src")),
+        IN_ORDER,
+        Static("size"),
+        Static("stride"),
+        Predicate(_writes_once, reasons.ARGUMENT_VALUE, "no element is written twice", "stride"),
+    ],
+    whole=True,
+)
+def as_strided_scatter(self, src, size, stride, storage_offset=None):
+    """as_strided_scatter(Tensor self, Tensor src, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor"""  # noqa: E501
+    places = mx.arange(0, count_elements(self.shape), 1, mx.int64)
+    places = mx.as_strided(places, size, stride, storage_offset or 0)
+    flat = mx.indexing.scatter(mx.reshape(self, [count_elements(self.shape)]), [places], src)
+    return mx.reshape(flat, self.shape)

@@ -7,11 +7,11 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.operands import wrap_integer
-from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule, SameDtype
+from mlx_coverage.registry.ops.operands import is_array, wrap_integer
+from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule
 from mlx_coverage.registry.samples import Choice, Dim, Number, Tensor, draw, elementwise
 from mlx_coverage.registry.shapes import slice_axis
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Promotion
 
 aten = torch.ops.aten
 family = Family("sorting")
@@ -81,22 +81,26 @@ def topk(self, k, dim=-1, largest=True):
 
 
 def _search(sequence, values, right, side):
-    """Positions in a sorted `sequence`; a NaN belongs at its end."""
-    side = "right" if right or side == "right" else "left"
-    return mx.searchsorted(sequence, values, side)
-
-
-def _as_number(value, sequence):
-    return mx.array(wrap_integer(value, sequence.dtype), sequence.dtype)
+    """Positions in a sorted `sequence`, or in each of many; a NaN belongs at the end of one."""
+    right = right or side == "right"
+    if not is_array(values):
+        values = mx.array(wrap_integer(values, sequence.dtype), sequence.dtype)
+    if sequence.ndim == 1:
+        return mx.searchsorted(sequence, values, "right" if right else "left")
+    before = (mx.less_equal if right else mx.less)(
+        mx.expand_dims(sequence, -2), mx.expand_dims(values, -1)
+    )
+    before = before | mx.isnan(mx.expand_dims(values, -1))
+    return mx.sum(mx.astype(before, mx.int32), -1)
 
 
 # No NaN: torch's search takes one in a sequence for neither smaller nor larger.
-_SEQUENCE = Tensor(("N",), sorted=True, low=-9, high=9)
-_SIDES = OneOf("side", (None, "left", "right"))
+_SEQUENCE = Tensor(("*B", "N"), sorted=True, low=-9, high=9)
+_BOUNDARIES = Tensor(("N",), sorted=True, low=-9, high=9)
 _SEARCHED: list[Rule] = [
     Dtype("sorted_sequence", NUMBER),
-    Rank("sorted_sequence", 1, 1),
-    _SIDES,
+    Rank("sorted_sequence", 1),
+    OneOf("side", (None, "left", "right")),
     OneOf("sorter", (None,)),
 ]
 _BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
@@ -104,10 +108,14 @@ _BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
 
 @family.op(
     aten.searchsorted.Tensor,
-    samples=draw(sorted_sequence=_SEQUENCE, self=Tensor(("*S",)), out_int32=_FLAG, right=_FLAG),
-    rules=[*_SEARCHED, SameDtype(("sorted_sequence", "self"))],
+    samples=draw(
+        sorted_sequence=_SEQUENCE, self=Tensor(("*B", "M")), out_int32=_FLAG, right=_FLAG,
+        side=Choice((None, "left", "right")),
+    ),
+    rules=[Dtype("self", NUMBER), *_SEARCHED],
+    promotion=Promotion.DEFAULT,
     whole=True,
-)
+)  # fmt: skip
 def searchsorted(sorted_sequence, self, *, right=False, side=None):
     """searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
     return _search(sorted_sequence, self, right, side)
@@ -115,19 +123,21 @@ def searchsorted(sorted_sequence, self, *, right=False, side=None):
 
 @family.op(
     aten.searchsorted.Scalar,
-    samples=draw(sorted_sequence=_SEQUENCE, self=Number(), out_int32=_FLAG, right=_FLAG),
-    rules=_SEARCHED,
+    samples=draw(sorted_sequence=_BOUNDARIES, self=Number(), out_int32=_FLAG, right=_FLAG),
+    rules=[Rank("sorted_sequence", 1, 1), *_SEARCHED],
+    promotion=Promotion.DEFAULT,
     whole=True,
 )
 def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
     """searchsorted(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
-    return _search(sorted_sequence, _as_number(self, sorted_sequence), right, side)
+    return _search(sorted_sequence, self, right, side)
 
 
 @family.op(
     aten.bucketize.Tensor,
-    samples=draw(self=Tensor(("*S",)), boundaries=_SEQUENCE, right=_FLAG, out_int32=_FLAG),
-    rules=[*_BUCKETED, SameDtype(("self", "boundaries"))],
+    samples=draw(self=Tensor(("*S",)), boundaries=_BOUNDARIES, right=_FLAG, out_int32=_FLAG),
+    rules=[Dtype("self", NUMBER), *_BUCKETED],
+    promotion=Promotion.DEFAULT,
     whole=True,
 )
 def bucketize(self, boundaries, *, right=False):
@@ -137,10 +147,11 @@ def bucketize(self, boundaries, *, right=False):
 
 @family.op(
     aten.bucketize.Scalar,
-    samples=draw(boundaries=_SEQUENCE, self=Number(), right=_FLAG),
+    samples=draw(boundaries=_BOUNDARIES, self=Number(), right=_FLAG, out_int32=_FLAG),
     rules=_BUCKETED,
+    promotion=Promotion.DEFAULT,
     whole=True,
 )
 def bucketize_scalar(self, boundaries, *, right=False):
     """bucketize(Scalar self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
-    return _search(boundaries, _as_number(self, boundaries), right, None)
+    return _search(boundaries, self, right, None)

@@ -214,19 +214,4 @@ def round_decimals(self, *, decimals):
     return mx.round(x * power) / power if decimals > 0 else mx.round(x / power) * power
 
 
-family.gap(
-    "MLX has no complementary error function, and 1 - erf loses all digits where it matters",
-    aten.erfc.default,
-    aten.special_erfcx.default,
-)
-family.gap(
-    "MLX has no gamma or Bessel functions",
-    aten.digamma.default,
-    aten.i0.default,
-    aten.lgamma.default,
-    aten.polygamma.default,
-    aten.special_i0e.default,
-    aten.special_i1.default,
-    aten.special_i1e.default,
-)
 family.gap("the inverse normal distribution is not in MLX", aten.special_ndtri.default)

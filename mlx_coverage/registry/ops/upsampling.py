@@ -15,10 +15,10 @@ from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.grid_sampling import weigh_cubic
 from mlx_coverage.registry.reasons import DYNAMIC_ARGUMENT
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Range, Rank, Rule, Static
+from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Predicate, Range, Rank, Rule, Static
 from mlx_coverage.registry.samples import Choice, Sizes, draw, tensor
-from mlx_coverage.registry.shapes import along
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.shapes import along, is_same_size
+from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("upsampling")
@@ -47,8 +47,8 @@ def _invert(factor):
 
 def _nearest(x, axis, count, factor, align_corners, offset=0.0):
     size = x.shape[axis]
-    if offset == 0 and x.ndim == 4 and count in (size, 2 * size):  # torch overlooks the factor
-        factor = None
+    if offset == 0 and x.ndim == 4 and any(is_same_size(count, n * size) for n in (1, 2)):
+        factor = None  # torch overlooks it
     places = (mx.arange(0, count, 1, mx.float32) + offset) * _step(size, count, factor)
     index = mx.astype(mx.floor(places), mx.int32)
     return mx.take(x, mx.minimum(index, size - 1), axis)
@@ -59,14 +59,14 @@ def _place(size, count, factor, align_corners):
     # Positions as fractions of integers, so that the weights are exact.
     index = mx.arange(0, count, 1, mx.int64)
     if align_corners:
-        return index * (size - 1), 1 if count == 1 else count - 1
+        return index * (size - 1), mx.host_max(count - 1, 1)
     step, unit = (size, count) if factor is None or factor <= 0 else _invert(factor)
     return (index * 2 + 1) * step - unit, 2 * unit
 
 
 def _linear(x, axis, count, factor, align_corners):
     size = x.shape[axis]
-    if count == size:
+    if is_same_size(count, size):
         return x + x * 0  # infinities become NaN, as in torch's sum of both neighbours
     above, below = _place(size, count, factor, align_corners)
     above = mx.maximum(above, 0)
@@ -145,7 +145,7 @@ def _is_sized(call):
 _SIZED = Predicate(_is_sized, DYNAMIC_ARGUMENT, "whole scale factors where sizes are dynamic")
 
 
-def _declare(target, dims, function, dtypes, static=False):
+def _declare(target, dims, function, dtypes, static=False, limitations=()):
     names = [argument.name for argument in target._schema.arguments]
     image, spatial = names[0], len(dims)
 
@@ -180,10 +180,15 @@ def _declare(target, dims, function, dtypes, static=False):
         # torch's vertical pass repeats one row where the result is one element wide
         # (docs/findings).
         rules += [Static(image), Static("output_size"), Range("output_size", low=2)]
+        # Factors that disagree with the sizes put the kernel beyond the input.
+        rules += [OneOf(name, (None,)) for name in names if name.startswith("scales")]
     elif target._overloadname == "vec":
         rules.append(_SIZED)
     sizes = {"N": (1, 2), **dict.fromkeys(dims, (5, 9) if static else (2, 6))}
-    family.add(target, upsample, samples=draw(sizes, None, **samples), rules=rules, whole=True)
+    family.add(
+        target, upsample, samples=draw(sizes, None, **samples), rules=rules, whole=True,
+        limitations=limitations,
+    )  # fmt: skip
 
 
 for dims, nearest, exact, linear in (
@@ -199,8 +204,18 @@ for dims, nearest, exact, linear in (
 _declare(aten.upsample_linear1d.default, ("W",), _linear, FLOAT)
 _declare(aten.upsample_bicubic2d.vec, ("H", "W"), _cubic, FLOAT)
 _antialias = partial(_declare, dims=("H", "W"), dtypes=frozenset({torch.float32}), static=True)
-_antialias(aten._upsample_bilinear2d_aa.vec, function=partial(_filtered, kernel=_tent, reach=1))
-_antialias(aten._upsample_bicubic2d_aa.vec, function=partial(_filtered, kernel=_keys, reach=2))
+_zero_weight = Limitation(
+    "an infinity one element away from a result's centre may make it NaN",
+    "the kernel is zero there, which torch's weight misses by a rounding",
+    avoids="inf",
+)
+for overload in ("vec", "default"):
+    for packet, kernel, reach, limitations in (
+        (aten._upsample_bilinear2d_aa, _tent, 1, ()),
+        (aten._upsample_bicubic2d_aa, _keys, 2, (_zero_weight,)),
+    ):
+        function = partial(_filtered, kernel=kernel, reach=reach)
+        _antialias(getattr(packet, overload), function=function, limitations=limitations)
 family.gap(
     "the kernel's weights are sines near their zeros, where float32 misses the numeric criterion",
     aten._upsample_lanczos2d_aa.default,

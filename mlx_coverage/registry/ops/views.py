@@ -148,6 +148,12 @@ def _lies_in_order(call):
     return operand.storage_offset() == 0 and is_contiguous_or_false(operand)
 
 
+# An MLX array has no storage to stride over, only elements in order.
+IN_ORDER = Predicate(
+    _lies_in_order, reasons.LAYOUT, "self is contiguous, at the start of its storage", "self"
+)
+
+
 @family.op(
     aten.as_strided.default,
     samples=draw(
@@ -156,16 +162,7 @@ def _lies_in_order(call):
         stride=Choice(((1, 2), (2, 1), (0, 1), (1, 1), (3, 1))),
         storage_offset=Choice((None, 0, 1)),
     ),
-    rules=[
-        *_ANY,
-        # An MLX array has no storage to stride over, only elements in order.
-        Predicate(
-            _lies_in_order,
-            reasons.LAYOUT,
-            "self is contiguous, at the start of its storage",
-            "self",
-        ),
-    ],
+    rules=[*_ANY, IN_ORDER],
     view=True,
 )
 def as_strided(self, size, stride, storage_offset=None):
