@@ -720,8 +720,13 @@ def _scale(number: int, base: int, units: tuple[str, ...]) -> str:
 
 
 def to_json(report: CoverageReport) -> str:
-    """The report as JSON text, fields in order of declaration: equal reports, equal bytes."""
-    text = json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False)
+    """The report as JSON text, which `from_json` reads."""
+    return write_json(report)
+
+
+def write_json(value: Any) -> str:
+    """A dataclass as JSON text, fields in order of declaration: equal values, equal bytes."""
+    text = json.dumps(dataclasses.asdict(value), indent=2, ensure_ascii=False)
     # Columns of numbers go on one line; a line end inside a string would be escaped.
     return _NUMBERS.sub(lambda match: "".join(match[0].split()), text) + "\n"
 
