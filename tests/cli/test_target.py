@@ -67,6 +67,8 @@ def test_every_format_of_a_target(
     assert runs[-1]["properties"]["target"] == "executorch"
     assert runs[-1]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"] == 7
     assert ("Beside ExecuTorch's own delegate" in written["html"]) == (target == "both")
+    # What does not go with the target is not advised.
+    assert ("--verify" in written["html"]) == (target == "both")
 
 
 def test_model_that_fails_is_reported_for_both(
