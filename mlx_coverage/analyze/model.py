@@ -21,7 +21,9 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 
 Provenance = Literal["exact", "inherited", "none"]
 Device = Literal["mlx", "cpu"]
-FixKind = Literal["decomposition", "cast", "registration"]
+FixKind = Literal[
+    "decomposition", "cast", "contiguous", "overload", "static", "module", "registration"
+]
 OpStanding = Literal["full", "partial", "gap", "none"]
 TargetName = Literal["mlx-coverage", "executorch"]
 
@@ -149,8 +151,12 @@ class Fix:
             torch. What is not, is a proposal.
         evidence: what the verification found, or why there was none.
         kind: ``decomposition``: torch's own, which ExecuTorch does not use; ``cast``: to a
-            dtype of MLX and back; ``registration``: an entry of a custom op, to be written.
-        gained: how many more nodes run on MLX with it, in the whole method.
+            dtype of MLX and back; ``contiguous``: a row-major copy of the operand;
+            ``overload``: another of the same op; ``static``: sizes that are no longer
+            dynamic; ``module``: an equivalent one; ``registration``: an entry of a custom
+            op, to be written.
+        gained: how many more nodes run on MLX with it, in the whole method; fewer where the
+            changed program has fewer.
         partitions_saved: how many fewer partitions there are with it.
         error: largest difference from eager torch that was measured, relative to the
             largest magnitude in an output; None where it was not run.

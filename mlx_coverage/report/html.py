@@ -271,6 +271,7 @@ def _make_environment() -> Environment:
     environment.filters["work"] = _format_work
     environment.filters["breakable"] = _allow_breaks
     environment.filters["prose"] = _mark_code
+    environment.filters["lines"] = _keep_lines
     environment.filters["percent"] = _measure_bar
     environment.globals["NONE"] = NONE
     environment.globals["DISPUTED"] = DISPUTED
@@ -306,6 +307,11 @@ def _mark_code(sentence: str) -> Markup:
         Markup("<code>{}</code>").format(piece) if i % 2 else piece
         for i, piece in enumerate(pieces)
     )
+
+
+def _keep_lines(code: str) -> Markup:
+    """Several lines, each of which is untrusted."""
+    return Markup("\n").join(map(sanitize, code.split("\n")))
 
 
 def _clean(value: Any) -> Any:

@@ -248,6 +248,23 @@ def test_concise_lines_lead_to_the_source() -> None:
     assert "\x1b[1mplain.py:12\x1b[0m: " in render_concise(make_report(), color=True)
 
 
+@pytest.mark.parametrize("form", ["full", "json", "markdown", "csv", "github", "junit", "html"])
+def test_fixes_are_said_to_be_verified_or_not(form: str) -> None:
+    report = make_report()
+    (method,) = report.methods
+    (finding, *_) = method.findings
+    (verified,) = finding.fixes
+    tried = dataclasses.replace(verified, title="Do nothing.", verified=False)
+    finding = dataclasses.replace(finding, fixes=(verified, tried))
+    method = dataclasses.replace(method, findings=(finding,))
+    text = RENDERERS[form](dataclasses.replace(report, methods=(method,)))
+    assert "Write plain" in text
+    assert "Do nothing." in text
+    assert "verified" in text
+    if form != "json":
+        assert "not verified" in text
+
+
 def test_nothing_planned_is_not_covered() -> None:
     empty = dataclasses.replace(make_failure(), methods=())
     assert describe_verdict(empty) == "n/a: no program was planned"
