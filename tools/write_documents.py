@@ -16,6 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from mlx_coverage.analyze import capture, load
+from mlx_coverage.analyze.contrast import Contrast
 from mlx_coverage.analyze.model import CoverageReport, format_share
 from mlx_coverage.analyze.op_page import OpPage
 from mlx_coverage.analyze.standing import make_page
@@ -158,6 +159,7 @@ def make_documents() -> dict[str, Callable[[], str]]:
             for entry in list_reasons()
         },
         "docs/report.schema.json": render_schema,
+        "docs/contrast.schema.json": partial(render_schema, Contrast),
         "reports/index.html": index_reports,
         **{f"reports/{name_model_page(name)}": partial(render_example, name) for name in MODELS},
         "reports/models.md": tabulate_models,

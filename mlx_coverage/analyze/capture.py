@@ -27,7 +27,7 @@ from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_node
 from mlx_coverage.lowering.decomposition import list_preserved
-from mlx_coverage.lowering.edge import check_validity, convert_to_edge
+from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, convert_to_edge
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, find_owned_buffers, plan
 from mlx_coverage.registry import reasons
@@ -119,6 +119,13 @@ def plan_methods(
             with follow(f"converting {name} to ExecuTorch's edge dialect"):
                 edge = convert_to_edge(prepared)
                 refused |= _is_refused(edge, kept)
+        except RefusedFunctionError as error:
+            sentence = (
+                f"ExecuTorch cannot compute {error} of dynamic sizes; make those sizes static, or "
+                "compute with whole numbers"
+            )
+            kind, source = reasons.DECOMPOSITION_FAILED, locate_node(error.node)
+            raise CaptureError("edge", kind, sentence, source) from error
         except Exception as error:
             if is_ours(error):
                 # Ours drives ExecuTorch's passes: a program that its own pipeline refuses

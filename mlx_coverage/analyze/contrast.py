@@ -1,8 +1,30 @@
 """Two delegates side by side: what each takes of a model. Nothing but dataclasses."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlx_coverage.analyze.model import Versions
+from mlx_coverage.analyze.model import CoverageReport, ReasonText, Source, Stage
+
+SCHEMA_VERSION = 1
+
+DISPUTED = "claimed; known to differ"
+DISPUTED_MEANS = (
+    "ExecuTorch's delegate takes the call, which lies outside the domain in which mlx-coverage "
+    "found MLX to do as torch does, for the reason given."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of source, and how many of the nodes come from it.
+
+    Attributes:
+        source: the line; of nodes without one, all together.
+        nodes: how many there are.
+    """
+
+    source: Source
+    nodes: int
 
 
 @dataclass(frozen=True)
@@ -10,16 +32,14 @@ class Remark:
     """A reason, and of how many nodes it is given.
 
     Attributes:
-        slug: stable public name of the reason.
-        sentence: what is said.
+        reason: what is said.
         nodes: of how many nodes.
-        places: the lines of source they come from, `file.py:12`.
+        lines: where they come from.
     """
 
-    slug: str
-    sentence: str
+    reason: ReasonText
     nodes: int
-    places: tuple[str, ...]
+    lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,11 @@ class OpContrast:
     theirs: Share
     disputed: tuple[Remark, ...] = ()
 
+    @property
+    def agreed(self) -> bool:
+        """Whether both take every node, and rightly."""
+        return not self.disputed and all(s.nodes == s.delegated for s in (self.ours, self.theirs))
+
 
 @dataclass(frozen=True)
 class MethodContrast:
@@ -74,17 +99,31 @@ class MethodContrast:
     their_partitions: int
     ops: tuple[OpContrast, ...]
 
+    @property
+    def disputed(self) -> int:
+        """How many nodes ExecuTorch's delegate takes outside our domain."""
+        return sum(remark.nodes for row in self.ops for remark in row.disputed)
+
 
 @dataclass(frozen=True)
 class Contrast:
     """What `mlx-coverage check --target both` found.
 
     Attributes:
-        model: as it was named on the command line.
-        versions: what it was made with.
-        methods: of the model.
+        ours: the report of this package's delegate.
+        theirs: that of ExecuTorch's own, of the same model.
+        methods: the two side by side; none where one of them did not reach the plan.
+        schema_version: of the JSON.
     """
 
-    model: str
-    versions: Versions
+    ours: CoverageReport
+    theirs: CoverageReport
     methods: tuple[MethodContrast, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def failures(self) -> Iterator[tuple[CoverageReport, Stage]]:
+        """Each report with the stage that failed in it."""
+        for report in (self.ours, self.theirs):
+            if report.failure is not None:
+                yield report, report.failure

@@ -1,12 +1,14 @@
 """What would bring fallback nodes to the delegate: proposed, and tried on the program itself.
 
-A candidate is applied by the partitioner, so that the program with it is decomposed, planned
-and lowered as any other. It counts as verified after it ran, and gave what eager torch gives.
+A candidate is applied by the partitioner, or to the model, which is exported again, so that the
+program with it is decomposed, planned and lowered as any other. It counts as verified after it
+ran, and gave what eager torch gives of the model as it was.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -16,21 +18,16 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mlx_coverage.analyze.attest import attest_methods
+from mlx_coverage.analyze.candidates import Candidate, Key, list_candidates
 from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare, run_eagerly
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError, condense
-from mlx_coverage.analyze.load import Methods
-from mlx_coverage.analyze.model import CoverageReport, Fix, FixKind, format_count
+from mlx_coverage.analyze.load import Exportable, Methods
+from mlx_coverage.analyze.model import CoverageReport, Fix, format_count
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, Rewrite
-from mlx_coverage.lowering.rewriting import CASTS, Cast, Decompose
 from mlx_coverage.registry.call import canonicalize, name_target
-from mlx_coverage.registry.dtypes import name_dtype
-from mlx_coverage.registry.judge import Unsupported
 from mlx_coverage.runtime import NativeRuntimeError
-
-# Name of an op, and slug of the primary reason why it falls back.
-Key = tuple[str, str]
 
 # Runs a method of a lowered program on inputs, once.
 Execute = Callable[[EdgeProgramManager, str, Sequence[Any]], Sequence[Any]]
@@ -40,15 +37,6 @@ class Make(Protocol):
     """Gives partitioners, all alike but for rewrites."""
 
     def __call__(self, *, _rewrites: tuple[Rewrite, ...] = ()) -> MLXPartitioner: ...
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    kind: FixKind
-    rewrite: Rewrite
-    title: str
-    change: str
-    computed_in: torch.dtype | None = None
 
 
 def find_fixes(
@@ -72,8 +60,12 @@ def find_fixes(
     fixes: dict[str, dict[Key, tuple[Fix, ...]]] = {}
     for name, program in programs.items():
         found: dict[Key, list[Fix]] = {}
-        trial = _Trial(name, methods, program, planned.plans[name], make, execute)
-        for candidate in _list_candidates(planned.plans[name]):
+        plan, given = planned.plans[name], methods[name]
+        trial = _Trial(name, given, program, plan, planned.refused is not None, make, execute)
+        for candidate in list_candidates(given, program, plan, make().registry):
+            known = found.get(candidate.wanted, []) if candidate.wanted else []
+            if any(fix.kind == candidate.kind for fix in known):
+                continue
             for key, fix in trial.attempt(candidate):
                 found.setdefault(key, []).append(fix)
         fixes[name] = {
@@ -123,66 +115,30 @@ def add_fixes(
     return replace(report, methods=methods, missing=(*report.missing, *missing))
 
 
-def _list_candidates(plan: PartitionPlan) -> Iterator[_Candidate]:
-    """Each candidate once; whether it does anything is seen when it is tried."""
-    seen: set[Any] = set()
-    for node, verdict in plan.verdicts.items():
-        if not isinstance(verdict, Unsupported):
-            continue
-        key = (name_target(canonicalize(node.target)), verdict.primary.slug)
-        decompose = Decompose(key)
-        if key not in seen and decompose.write(node, verdict) is not None:
-            yield _Candidate(
-                "decomposition",
-                decompose,
-                f"Decompose {key[0]} as torch does, into ops that MLX has; ExecuTorch keeps it.",
-                "MLXPartitioner(fix_decompositions=True)",
-            )
-        seen.add(key)
-        operands = pytree.tree_leaves([n.meta.get("val") for n in node.all_input_nodes])
-        for dtype in {v.dtype for v in operands if isinstance(v, torch.Tensor)} & CASTS.keys():
-            if dtype not in seen and Cast(dtype).write(node, verdict) is not None:
-                seen.add(dtype)
-                yield _describe_cast(Cast(dtype))
-
-
-def _describe_cast(cast: Cast) -> _Candidate:
-    wide, narrow = name_dtype(cast.dtype), name_dtype(cast.instead)
-    return _Candidate(
-        "cast",
-        cast,
-        f"Compute in {narrow} instead of {wide}.",
-        f"x = x.to(torch.{narrow})  # and y.to(torch.{wide}) after, where {wide} is needed",
-        cast.instead,
-    )
-
-
 @dataclass(frozen=True)
 class _Trial:
     """One method, to try candidates on."""
 
     method: str
-    methods: Methods
+    given: Exportable | ExportedProgram
     program: ExportedProgram
     plan: PartitionPlan
+    refused: bool
     make: Make
     execute: Execute
 
-    def attempt(self, candidate: _Candidate) -> Iterator[tuple[Key, Fix]]:
+    def attempt(self, candidate: Candidate) -> Iterator[tuple[Key, Fix]]:
         """The fix that the candidate is, for everything that it mends."""
-
-        def make() -> MLXPartitioner:
-            return self.make(_rewrites=(candidate.rewrite,))
-
-        programs = {self.method: self.program}
+        rewrites = () if candidate.rewrite is None else (candidate.rewrite,)
+        make = partial(self.make, _rewrites=rewrites)
         try:
-            planned = plan_methods(programs, make)
+            program = self.program if candidate.export is None else candidate.export()
+            planned = plan_methods({self.method: program}, make)
         except CaptureError:
-            return  # ExecuTorch would refuse the program with it
+            return  # torch.export or ExecuTorch would refuse the program with it
         after = planned.plans[self.method]
-        gained = after.delegated - self.plan.delegated
         mended = _count_fallback(self.plan) - _count_fallback(after)
-        if planned.refused is not None or gained <= 0 or not mended:
+        if not mended or not self._helps(candidate, planned):
             return
         fix = Fix(
             candidate.title,
@@ -190,41 +146,63 @@ class _Trial:
             verified=False,
             evidence="",
             kind=candidate.kind,
-            gained=gained,
+            gained=after.delegated - self.plan.delegated,
             partitions_saved=len(self.plan.partitions) - len(after.partitions),
         )
+        effect = self._describe(after)
         try:
-            fix = self._verify(fix, candidate, make)
+            if planned.refused is not None:
+                raise planned.refused
+            error = self._run(candidate, program, make)
         except AttestationError:
             return  # proven wrong
         except (CaptureError, InputError, NativeRuntimeError) as failure:
-            fix = replace(fix, evidence=f"{self._describe(fix)}; not run: {failure}")
+            fix = replace(fix, evidence=f"{effect}; not run: {failure}")
+        else:
+            evidence = (
+                f"{effect}; run on the example inputs, the largest relative difference from "
+                f"eager torch is {error:.2g}"
+            )
+            fix = replace(fix, verified=True, evidence=evidence, error=error)
         for key in mended:
             yield key, fix
 
-    def _verify(self, fix: Fix, candidate: _Candidate, make: Callable[[], MLXPartitioner]) -> Fix:
-        tensors = [*self.program.state_dict.values(), *pytree.tree_leaves(self.program.constants)]
+    def _helps(self, candidate: Candidate, planned: Capture) -> bool:
+        after = planned.plans[self.method]
+        if planned.refused is not None and not self.refused:
+            return False
+        if candidate.rewrite is not None:
+            return after.delegated > self.plan.delegated
+        # Another program: it may need fewer nodes, but none beside those must fall back.
+        return not _count_fallback(after) - _count_fallback(self.plan)
+
+    def _run(
+        self, candidate: Candidate, program: ExportedProgram, make: Callable[[], MLXPartitioner]
+    ) -> float:
+        """The largest relative difference from what eager torch gives."""
+        tensors = [*program.state_dict.values(), *pytree.tree_leaves(program.constants)]
         if any(
             t.is_meta or isinstance(t, FakeTensor) for t in tensors if isinstance(t, torch.Tensor)
         ):
             raise InputError("the model's weights are not there (meta tensors)")
-        inputs, expected = run_eagerly(self.methods[self.method], self.program)
+        inputs, expected = run_eagerly(self.given, self.program)
         if any(v.is_meta for v in (*inputs, *expected) if isinstance(v, torch.Tensor)):
             raise InputError("the example inputs have no values (meta tensors)")
-        lowering = lower_methods({self.method: self.program}, make)
+        lowering = lower_methods({self.method: program}, make)
         attest_methods(lowering.plans, lowering.lowered)
         found = self.execute(lowering.lowered, self.method, inputs)
-        error = compare(self.method, found, expected, candidate.computed_in)
-        evidence = (
-            f"{self._describe(fix)}; run on the example inputs, the largest relative "
-            f"difference from eager torch is {error:.2g}"
-        )
-        return replace(fix, verified=True, evidence=evidence, error=error)
+        return compare(self.method, found, expected, candidate.computed_in)
 
-    def _describe(self, fix: Fix) -> str:
-        before = len(self.plan.partitions)
-        after = format_count(before - fix.partitions_saved, "partition")
-        return f"{format_count(fix.gained, 'more node')} on MLX, {after} instead of {before}"
+    def _describe(self, after: PartitionPlan) -> str:
+        gained = after.delegated - self.plan.delegated
+        fewer = _count_fallback(self.plan).total() - _count_fallback(after).total()
+        effect = (
+            f"{format_count(gained, 'more node')} on MLX"
+            if gained > 0
+            else f"{format_count(fewer, 'node')} fewer on the CPU"
+        )
+        partitions = format_count(len(after.partitions), "partition")
+        return f"{effect}, {partitions} instead of {len(self.plan.partitions)}"
 
 
 def _count_fallback(plan: PartitionPlan) -> Counter[Key]:

@@ -21,7 +21,9 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 
 Provenance = Literal["exact", "inherited", "none"]
 Device = Literal["mlx", "cpu"]
-FixKind = Literal["decomposition", "cast", "registration"]
+FixKind = Literal[
+    "decomposition", "cast", "contiguous", "overload", "static", "module", "registration"
+]
 OpStanding = Literal["full", "partial", "gap", "none"]
 TargetName = Literal["mlx-coverage", "executorch"]
 
@@ -149,8 +151,12 @@ class Fix:
             torch. What is not, is a proposal.
         evidence: what the verification found, or why there was none.
         kind: ``decomposition``: torch's own, which ExecuTorch does not use; ``cast``: to a
-            dtype of MLX and back; ``registration``: an entry of a custom op, to be written.
-        gained: how many more nodes run on MLX with it, in the whole method.
+            dtype of MLX and back; ``contiguous``: a row-major copy of the operand;
+            ``overload``: another of the same op; ``static``: sizes that are no longer
+            dynamic; ``module``: an equivalent one; ``registration``: an entry of a custom
+            op, to be written.
+        gained: how many more nodes run on MLX with it, in the whole method; fewer where the
+            changed program has fewer.
         partitions_saved: how many fewer partitions there are with it.
         error: largest difference from eager torch that was measured, relative to the
             largest magnitude in an output; None where it was not run.
@@ -720,8 +726,13 @@ def _scale(number: int, base: int, units: tuple[str, ...]) -> str:
 
 
 def to_json(report: CoverageReport) -> str:
-    """The report as JSON text, fields in order of declaration: equal reports, equal bytes."""
-    text = json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False)
+    """The report as JSON text, which `from_json` reads."""
+    return write_json(report)
+
+
+def write_json(value: Any) -> str:
+    """A dataclass as JSON text, fields in order of declaration: equal values, equal bytes."""
+    text = json.dumps(dataclasses.asdict(value), indent=2, ensure_ascii=False)
     # Columns of numbers go on one line; a line end inside a string would be escaped.
     return _NUMBERS.sub(lambda match: "".join(match[0].split()), text) + "\n"
 

@@ -233,8 +233,8 @@ class _Summary:
             Finding(
                 op=op,
                 figures=self._add(node for node, _ in members),
-                reason=_describe(reason),
-                others=tuple(map(_describe, self._list_others(members))),
+                reason=describe_reason(reason),
+                others=tuple(map(describe_reason, self._list_others(members))),
                 modules=fold_modules(_find_module(node) for node, _ in members),
                 source=source,
             )
@@ -330,7 +330,8 @@ def _count_ops(nodes: Iterable[Node], plan: PartitionPlan) -> tuple[OpCount, ...
     return tuple(OpCount(op, count, delegated[op]) for op, count in ranked)
 
 
-def _describe(reason: Reason) -> ReasonText:
+def describe_reason(reason: Reason) -> ReasonText:
+    """The reason as the report holds it."""
     kind = reason.kind
     return ReasonText(
         kind.slug, kind.title, reason.text, kind.remedy, reason.argument, reason.culprit

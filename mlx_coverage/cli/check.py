@@ -55,7 +55,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--fixes", action="store_true",
-        help="look for what would mend the findings, run it, and compare it with eager torch",
+        help="try what may mend the findings (a decomposition, cast, layout, overload, static "
+        "size, equivalent module), run it, and compare it with eager torch",
     )  # fmt: skip
     add_target(parser)
     parser.set_defaults(run=run, refuse=parser.error)
@@ -200,7 +201,7 @@ def _capture(
             with console.progress("lowering in full"):
                 verify(programs, planned, make)
         found: tuple[Any, tuple[str, ...]] = ({}, ())
-        if getattr(args, "fixes", False) and planned.refused is None:
+        if getattr(args, "fixes", False):
             with console.progress("trying fixes"):
                 found = try_fixes(methods, programs, planned, make, execute)
     verified = args.verify and planned.refused is None

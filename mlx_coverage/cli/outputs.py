@@ -2,22 +2,26 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.cli import arguments, console
 from mlx_coverage.report import check_writable, render_html, write_file
+from mlx_coverage.report.contrast import CONTRAST_RENDERERS
 from mlx_coverage.report.difference import DIFFERENCE_RENDERERS
 from mlx_coverage.report.formats import OUTPUT_FORMATS, RENDERERS, TERMINAL_RENDERERS
 from mlx_coverage.report.redaction import hide_folders, hide_source
 
 if TYPE_CHECKING:
+    from mlx_coverage.analyze.contrast import Contrast
     from mlx_coverage.analyze.difference import Difference
     from mlx_coverage.analyze.model import CoverageReport
+
+T = TypeVar("T")
 
 STDOUT = "-"
 DEFAULT = "full"
@@ -57,7 +61,7 @@ class Outputs:
 
     stdout: str
     files: tuple[tuple[str, Path], ...]
-    hide: tuple[Callable[["CoverageReport"], "CoverageReport"], ...] = ()
+    hide: tuple[Callable[[Any], Any], ...] = ()
 
     def write(self, report: "CoverageReport", difference: "Difference | None" = None) -> None:
         """Write everything; the formats for people, and the page, say what changed."""
@@ -67,24 +71,39 @@ class Outputs:
         console.emit(_render_for_stdout(self.stdout, report))
         if difference is not None and self.stdout in _FOR_PEOPLE:
             console.emit("\n" + DIFFERENCE_RENDERERS[_FOR_PEOPLE[self.stdout]](difference))
+        page = partial(render_html, difference=difference)
+        self._write_files(report, {**RENDERERS, "html": page})
+
+    def write_contrast(self, contrast: "Contrast") -> None:
+        """Write everything; the formats are those of `CONTRAST_RENDERERS`."""
+        contrast = self._hide(contrast)
+        console.emit(CONTRAST_RENDERERS[self.stdout](contrast))
+        self._write_files(contrast, CONTRAST_RENDERERS)
+
+    def _write_files(self, shown: T, renderers: Mapping[str, Callable[[T], str]]) -> None:
         for form, path in self.files:
-            page = form == "html"
-            text = render_html(report, difference) if page else RENDERERS[form](report)
-            write_file(path, text)
+            write_file(path, renderers[form](shown))
             console.say(f"wrote {path}")
 
-    def _hide(self, report: "CoverageReport") -> "CoverageReport":
-        return reduce(lambda shown, hide: hide(shown), self.hide, report)
+    def _hide(self, shown: T) -> T:
+        return reduce(lambda value, hide: hide(value), self.hide, shown)
 
 
 # Formats that a comparison can follow, and the format that the comparison then has.
 _FOR_PEOPLE = {"full": "full", "concise": "full", "markdown": "markdown"}
 
 
-def choose_outputs(args: argparse.Namespace) -> Outputs:
+def choose_outputs(
+    args: argparse.Namespace, accepted: Collection[str] = tuple(RENDERERS)
+) -> Outputs:
     """What the arguments ask for; the paths are tried before any work is done.
 
+    Args:
+        args: of the command line.
+        accepted: the formats that there are.
+
     Raises:
+        InputError: a format is not accepted.
         UnwritableError: a file cannot be written.
     """
     given = [*args.report, *((form, getattr(args, form)) for form in ("html", "json"))]
@@ -95,7 +114,20 @@ def choose_outputs(args: argparse.Namespace) -> Outputs:
         check_writable(path)
     hide = [hide_source] * args.no_source + [hide_folders] * args.redact_paths
     stdout = on_stdout[-1] if on_stdout else args.output_format or DEFAULT
+    _refuse_formats(args, accepted, (stdout, *(form for form, _ in files)))
     return Outputs(stdout, files, tuple(hide))
+
+
+def _refuse_formats(
+    args: argparse.Namespace, accepted: Collection[str], wanted: Iterable[str]
+) -> None:
+    for form in wanted:
+        if form not in accepted:
+            from mlx_coverage.analyze.failures import InputError
+
+            raise InputError(
+                f"--target {args.target} has no format {form!r}; accepted: {', '.join(accepted)}"
+            )
 
 
 def _render_for_stdout(form: str, report: "CoverageReport") -> str:

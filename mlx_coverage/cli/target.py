@@ -1,24 +1,29 @@
 """`check --target`: whose delegate is asked."""
 
 import argparse
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
+from mlx_coverage.analyze.contrast import Contrast
 from mlx_coverage.analyze.model import CoverageReport, TargetName
 from mlx_coverage.cli import console, exits
-from mlx_coverage.report.contrast import CONTRAST_RENDERERS
+from mlx_coverage.cli.outputs import choose_outputs
+from mlx_coverage.report.contrast import CONTRAST_RENDERERS, describe_failures
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+    from mlx_coverage.analyze.capture import Capture
 
 OURS: TargetName = "mlx-coverage"
 BOTH = "both"
 TARGETS = (*get_args(TargetName), BOTH)
 # What is about this package's delegate.
 _OF_OURS = ["verify", "exclude", "fixes", "fix_decompositions"]
-# What `--target both` has no use for: it gives one table, on stdout.
-_OF_ONE = ["baseline", "fail_on", "fail_under", "report", "html", "json"]
+# What `--target both` leaves open whose it would be.
+_OF_ONE = ["baseline", "fail_on", "fail_under"]
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -80,38 +85,67 @@ def report_upstream(model: str, programs: Mapping[str, "ExportedProgram"]) -> Co
 
 
 def contrast(args: argparse.Namespace) -> int:
-    """`--target both`: a table, op by op, on stdout; the exit code.
+    """`--target both`: the two side by side, op by op; the exit code.
 
     Raises:
-        InputError: an option that does not go with it, or ExecuTorch's delegate is not there.
-        CaptureError: the model fails at a stage, with either delegate.
+        InputError: a format that it does not have, or ExecuTorch's delegate is not there.
+        UnwritableError: a file cannot be written.
     """
-    form = args.output_format or "full"
-    if form not in CONTRAST_RENDERERS:
-        from mlx_coverage.analyze.failures import InputError
-
-        raise InputError(
-            f"--target both has no format {form!r}; accepted: {', '.join(CONTRAST_RENDERERS)}"
-        )
+    outputs = choose_outputs(args, CONTRAST_RENDERERS)
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage.analyze import capture, load
-        from mlx_coverage.analyze.upstream.claims import contrast_plans
-        from mlx_coverage.analyze.upstream.planning import plan_upstream
-        from mlx_coverage.lowering.partitioner import MLXPartitioner
-        from mlx_coverage.registry import default_registry
-    with console.quiet(), load.open_model(args.model) as methods:
-        with console.progress(f"exporting {args.model}"):
-            programs = capture.export_methods(methods)
-        make = partial(
-            MLXPartitioner,
-            exclude_ops=args.exclude,
-            fix_decompositions=args.fix_decompositions,
-        )
-        ours = capture.plan_methods(programs, make, console.progress)
-        theirs = plan_upstream(programs, console.progress)
-        found = contrast_plans(args.model, ours, theirs, default_registry())
-    console.emit(CONTRAST_RENDERERS[form](found))
-    if ours.refused is not None:
-        console.say(f"with mlx-coverage, {ours.refused.describe()}")
-        return exits.MODEL_FAILED
-    return exits.PASSED
+        from mlx_coverage.analyze.failures import CaptureError
+        from mlx_coverage.analyze.summarize import summarize_failure
+    try:
+        with console.quiet(), load.open_model(args.model) as methods:
+            with console.progress(f"exporting {args.model}"):
+                programs = capture.export_methods(methods)
+            found = _contrast(args, programs)
+    except CaptureError as failure:
+        # Before either delegate sees the model.
+        _trace(failure, args)
+        ours, theirs = (summarize_failure(args.model, failure, t) for t in get_args(TargetName))
+        found = Contrast(ours, theirs, ())
+    outputs.write_contrast(found)
+    for sentence in describe_failures(found):
+        console.say(sentence)
+    return exits.MODEL_FAILED if any(found.failures) else exits.PASSED
+
+
+def _contrast(args: argparse.Namespace, programs: Mapping[str, "ExportedProgram"]) -> Contrast:
+    from mlx_coverage.analyze import capture
+    from mlx_coverage.analyze.upstream.claims import contrast_plans
+    from mlx_coverage.analyze.upstream.planning import plan_upstream
+    from mlx_coverage.lowering.partitioner import MLXPartitioner
+    from mlx_coverage.registry import default_registry
+
+    make = partial(MLXPartitioner, exclude_ops=args.exclude)  # of the settings
+    ours, our_plans = _attempt(
+        args, OURS, lambda: capture.plan_methods(programs, make, console.progress)
+    )
+    theirs, their_plans = _attempt(
+        args, "executorch", lambda: plan_upstream(programs, console.progress)
+    )
+    if our_plans is None or their_plans is None:
+        return Contrast(ours, theirs, ())
+    return Contrast(ours, theirs, contrast_plans(our_plans, their_plans, default_registry()))
+
+
+def _attempt(
+    args: argparse.Namespace, target: TargetName, plan: Callable[[], "Capture"]
+) -> tuple[CoverageReport, "Capture | None"]:
+    """One side; where it fails, what the other takes is still worth knowing."""
+    from mlx_coverage.analyze.failures import CaptureError
+    from mlx_coverage.analyze.summarize import summarize, summarize_failure
+
+    try:
+        planned = plan()
+    except CaptureError as failure:
+        _trace(failure, args)
+        return summarize_failure(args.model, failure, target), None
+    return summarize(args.model, planned, target=target), planned
+
+
+def _trace(failure: Exception, args: argparse.Namespace) -> None:
+    if args.traceback:
+        traceback.print_exception(failure)

@@ -9,6 +9,7 @@ that a plan can be made from here on, and ExecuTorch finds nothing more to decom
 """
 
 import copy
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -64,20 +65,24 @@ def prepare_program(
 
 
 def _lay_out_operands(program: ExportedProgram) -> None:
-    """Give each `as_strided` of a dense view an operand whose elements lie in storage order.
+    """Give each `as_strided` an operand whose elements lie in storage order.
 
     Strides count in the storage, which no edge op sees: at the edge every view is a copy.
+    So the operand becomes what the view is of, whose elements are the whole storage.
     """
     graph = program.graph_module.graph
     for node in graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default):
         source, size, stride, *rest = node.args
         value = source.meta["val"]
         start = rest[0] if rest and rest[0] is not None else value.storage_offset()
+        source = _find_base(source)
+        value = source.meta["val"]
+        node.args = (source, size, stride, start - value.storage_offset())
         if value.is_contiguous() and not value.storage_offset():
             continue
         order = compute_elementwise_output_logical_to_physical_perm(value)[0]
         if not value.permute(order).is_contiguous():
-            continue  # elements outside the view: no edge op reaches them
+            continue  # an input with gaps: no edge op reaches what lies in them
         with graph.inserting_before(node):
             permuted = graph.call_function(torch.ops.aten.permute.default, (source, order))
             permuted.meta = {**node.meta, "val": value.permute(order)}
@@ -91,6 +96,19 @@ def _lay_out_operands(program: ExportedProgram) -> None:
                 "val": permuted.meta["val"].clone(memory_format=torch.contiguous_format),
             }
         node.args = (laid_out, size, stride, start - value.storage_offset())
+
+
+def _find_base(node: Node) -> Node:
+    """What a view is of, through views of views, while elements are of the same dtype."""
+    while True:
+        call = node.args[0] if node.target is operator.getitem else node
+        target = call.target  # type: ignore[union-attr]
+        if not isinstance(target, OpOverload) or not target.is_view:
+            return node
+        base = call.args[0]  # type: ignore[union-attr]
+        if base.meta["val"].dtype != node.meta["val"].dtype:  # type: ignore[union-attr]
+            return node
+        node = base  # type: ignore[assignment]
 
 
 def _read_table() -> dict[Any, Callable[..., Any]]:

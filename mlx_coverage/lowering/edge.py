@@ -40,6 +40,7 @@ from torch.export import ExportedProgram
 from torch.fx import Interpreter, Node
 
 from mlx_coverage.lowering.retracing import agree
+from mlx_coverage.registry.call import name_target
 
 
 def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
@@ -101,6 +102,18 @@ def _make_lenient_verifier() -> Any:
     return EXIREdgeDialectVerifier(edge_compile_config=config, class_only=True)
 
 
+class RefusedFunctionError(Exception):
+    """ExecuTorch refuses a Python function on sizes, and says nothing of it.
+
+    Attributes:
+        node: that calls it.
+    """
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(name_target(node.target))  # type: ignore[arg-type]
+        self.node = node
+
+
 def check_validity(program: ExportedProgram, kept: Sequence[OpOverload]) -> None:
     """What ExecuTorch checks of an edge program.
 
@@ -111,14 +124,18 @@ def check_validity(program: ExportedProgram, kept: Sequence[OpOverload]) -> None
     Raises:
         SpecViolationError: the program holds an op outside core ATen, or one with
             inputs of dtypes that the op does not take.
+        RefusedFunctionError: the program computes with sizes what ExecuTorch cannot.
     """
     module = program.graph_module
     verifier = EXIREdgeDialectVerifier(
         edge_compile_config=EdgeCompileConfig(), preserve_ops=list(kept)
     )
-    targets = dict.fromkeys(n.target for n in module.graph.nodes if n.op == "call_function")
-    for target in targets:
-        verifier.check_valid_op(target)
+    calls = {n.target: n for n in reversed(module.graph.nodes) if n.op == "call_function"}
+    for target, node in reversed(calls.items()):
+        try:
+            verifier.check_valid_op(target)
+        except AssertionError as error:
+            raise RefusedFunctionError(node) from error
     validator = _Validator(module)
     try:
         validator.run(*(n.meta.get("val") for n in module.graph.nodes if n.op == "placeholder"))

@@ -8,6 +8,7 @@ what it makes, and torch's metadata of the results stays the same.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
+from inspect import Parameter
 from typing import Any
 
 import torch
@@ -27,9 +28,10 @@ from mlx_coverage.lowering.plan import (
 )
 from mlx_coverage.lowering.retracing import agree
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import bind, canonicalize, name_target, parameters
 from mlx_coverage.registry.judge import Supported, Unsupported, judge_node
 from mlx_coverage.registry.spec import Registry
+from mlx_coverage.registry.standins import define_standin
 
 _CAST = torch.ops.aten._to_copy.default
 
@@ -103,6 +105,87 @@ class Cast:
         if isinstance(value, torch.Tensor) and value.dtype == self.dtype:
             return _CAST(value, dtype=self.instead)
         return self.instead if value is self.dtype else value
+
+
+@dataclass(frozen=True)
+class Contiguous:
+    """The call on row-major copies, where layouts are all that is wrong with it."""
+
+    @property
+    def leaves(self) -> Collection[OpOverload]:
+        """None: MLX makes the copies as well."""
+        return ()
+
+    def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
+        """The call of copies."""
+        op = canonicalize(node.target)
+        if not isinstance(op, OpOverload):
+            return None
+        if any(reason.kind is not reasons.LAYOUT for reason in verdict.reasons):
+            return None
+
+        def compute(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = pytree.tree_map(_lay_out, (args, kwargs))
+            return op(*args, **kwargs)
+
+        return compute
+
+
+@dataclass(frozen=True)
+class Overload:
+    """Another overload of an op, which is given the same arguments in the same order.
+
+    Attributes:
+        op: the overload that is called.
+        instead: the one to call.
+    """
+
+    op: OpOverload
+    instead: OpOverload
+
+    @property
+    def leaves(self) -> Collection[OpOverload]:
+        """None: the other overload has an entry."""
+        return ()
+
+    def write(self, node: Node, verdict: Unsupported) -> Callable[..., Any] | None:
+        """The call of the other; what it does not know of, it refuses."""
+        return self._call if canonicalize(node.target) is self.op else None
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        # Arguments at their default say nothing; those that the other asks for beyond are None.
+        defaults = {name: default for name, _, default in parameters(self.op)}
+        keywords = {name for name, keyword, _ in parameters(self.op) if keyword}
+        given = list(bind(self.op, args, kwargs).items())
+        while given and _is_default(given[-1][1], defaults[given[-1][0]]):
+            given.pop()
+        positional = [value for name, value in given if name not in keywords]
+        wanted = [default for _, keyword, default in parameters(self.instead) if not keyword]
+        further = [None for default in wanted[len(positional) :] if default is Parameter.empty]
+        named = {name: value for name, value in given if name in keywords}
+        # A composite would be traced through; its stand-in is kept.
+        return define_standin(self.instead)(*positional, *further, **named)
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return not isinstance(value, torch.Tensor) and bool(value == default)
+
+
+def list_overloads(op: Any, registry: Registry) -> tuple[OpOverload, ...]:
+    """The other overloads of an op that have an entry."""
+    if not isinstance(op, OpOverload):
+        return ()
+    packet = op.overloadpacket
+    others = (getattr(packet, name) for name in packet.overloads())
+    return tuple(o for o in others if o is not op and registry.get(o) is not None)
+
+
+def _lay_out(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor) or (
+        value.is_contiguous() and not value.storage_offset()
+    ):
+        return value
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def _cast_like(found: Any, expected: Any) -> Any:

@@ -4,10 +4,11 @@ import csv
 import io
 
 from mlx_coverage.analyze.model import CoverageReport
+from mlx_coverage.report.verdict import describe_fixes
 
 COLUMNS = (
     "model", "method", "op", "nodes", "flops", "bytes", "reason", "sentence", "others", "modules",
-    "file", "line", "code", "provenance", "via", "remedy", "allowed",
+    "file", "line", "code", "provenance", "via", "remedy", "fixes", "allowed",
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ def render_csv(report: CoverageReport) -> str:
                     "provenance": source.provenance,
                     "via": source.via,
                     "remedy": reason.remedy,
+                    "fixes": " ".join(describe_fixes(finding)),
                     "allowed": finding.allowed,
                 }
             )

@@ -4,7 +4,12 @@ from collections.abc import Iterator
 
 from mlx_coverage.analyze.model import CoverageReport, Source
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_missing_kernels, describe_verdict, group_by_line
+from mlx_coverage.report.verdict import (
+    describe_fixes,
+    describe_missing_kernels,
+    describe_verdict,
+    group_by_line,
+)
 
 
 def render_github(report: CoverageReport) -> str:
@@ -27,8 +32,8 @@ def _list_commands(report: CoverageReport) -> Iterator[str]:
             continue
         place = _locate(line.source, packages)
         where = "" if place or not line.source.file else f" ({line.source.place})"
-        remedy = line.findings[0].reason.remedy
-        text = f"{line.describe()}{where}\n{remedy}"
+        fixes = dict.fromkeys(fix for f in line.findings for fix in describe_fixes(f))
+        text = "\n".join([f"{line.describe()}{where}", *fixes, line.findings[0].reason.remedy])
         yield _write("warning", text, title=f"mlx-coverage: {line.slug}", **place)
     for method in report.methods:
         title = f"mlx-coverage: {report.model} {method.name}"

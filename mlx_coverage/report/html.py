@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mlx_coverage.analyze.contrast import DISPUTED, DISPUTED_MEANS, Contrast
 from mlx_coverage.analyze.difference import Difference
 from mlx_coverage.analyze.model import (
     NONE,
@@ -53,6 +54,17 @@ def render_html(report: CoverageReport, difference: Difference | None = None) ->
         report: to be shown.
         difference: of the report from its baseline, if there is one.
     """
+    return _render(report, difference, None)
+
+
+def render_contrast_html(contrast: Contrast) -> str:
+    """The whole page of this package's delegate, with a section for ExecuTorch's beside it."""
+    return _render(contrast.ours, None, contrast)
+
+
+def _render(
+    report: CoverageReport, difference: Difference | None, contrast: Contrast | None
+) -> str:
     methods = [
         _MethodPage.make(f"m{number}", method, report)
         for number, method in enumerate(report.methods, 1)
@@ -62,6 +74,7 @@ def render_html(report: CoverageReport, difference: Difference | None = None) ->
         "report.js",
         report=report,
         difference=difference,
+        contrast=contrast,
         methods=methods,
         rows=ROWS,
         data=_embed(report, methods),
@@ -258,8 +271,11 @@ def _make_environment() -> Environment:
     environment.filters["work"] = _format_work
     environment.filters["breakable"] = _allow_breaks
     environment.filters["prose"] = _mark_code
+    environment.filters["lines"] = _keep_lines
     environment.filters["percent"] = _measure_bar
     environment.globals["NONE"] = NONE
+    environment.globals["DISPUTED"] = DISPUTED
+    environment.globals["DISPUTED_MEANS"] = DISPUTED_MEANS
     return environment
 
 
@@ -291,6 +307,11 @@ def _mark_code(sentence: str) -> Markup:
         Markup("<code>{}</code>").format(piece) if i % 2 else piece
         for i, piece in enumerate(pieces)
     )
+
+
+def _keep_lines(code: str) -> Markup:
+    """Several lines, each of which is untrusted."""
+    return Markup("\n").join(map(sanitize, code.split("\n")))
 
 
 def _clean(value: Any) -> Any:

@@ -4,7 +4,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport, Stage
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_verdict, describe_work
+from mlx_coverage.report.verdict import describe_fixes, describe_verdict, describe_work
 
 
 def render_junit(report: CoverageReport) -> str:
@@ -68,7 +68,8 @@ def _make_case(name: str, finding: Finding) -> Element:
         case, "failure", type=finding.reason.slug, message=sanitize(finding.reason.sentence)
     )
     modules = ", ".join(module.path for module in finding.modules if module.path)
-    facts = (finding.source.code, modules and f"in {modules}", finding.reason.remedy)
+    fixes = describe_fixes(finding)
+    facts = (finding.source.code, modules and f"in {modules}", *fixes, finding.reason.remedy)
     failure.text = "\n".join(sanitize(fact) for fact in facts if fact)
     return case
 

@@ -8,6 +8,7 @@ from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.verdict import (
     describe_blockers,
+    describe_fixes,
     describe_missing_kernels,
     describe_verdict,
     describe_work,
@@ -92,6 +93,6 @@ def _list_cells(finding: Finding) -> Iterator[str]:
     code = f"<br>{quote_code(finding.source.code)}" if finding.source.code else ""
     yield place + code
     if finding.allowed is None:
-        yield escape_markdown(finding.reason.remedy)
+        yield "<br>".join(map(escape_markdown, [*describe_fixes(finding), finding.reason.remedy]))
     else:
         yield f"allowed: {escape_markdown(finding.allowed)}"

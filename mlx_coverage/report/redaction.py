@@ -2,10 +2,10 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from mlx_coverage.analyze.model import CoverageReport
+from mlx_coverage.analyze.model import CoverageReport, Source, SourceFile, Suppression
 
 T = TypeVar("T")
 
@@ -15,36 +15,30 @@ _ABSOLUTE = re.compile(r"(?<![\w./\\<])(?:[A-Za-z]:)?(?:[/\\][\w.+@~-]+){2,}")
 _PROSE = ("model", "via", "missing", "sentence", "evidence", "problem")
 
 
-def hide_source(report: CoverageReport) -> CoverageReport:
-    """The report without any line of the model's source, comments included.
+def hide_source(report: T) -> T:
+    """The report, or two side by side, without any line of the model's source, comments included.
 
     Places (file and line) stay, and so do sentences about the model.
     """
     empty: dict[str, Any] = {"code": "", "why": "", "files": ()}
 
     def change(name: str, value: Any) -> Any:
+        if name == "missing" and isinstance(value, tuple):
+            return (*value, "source lines: left out on request")
         # Whether a comment accepts a finding stays known; its words do not.
         return "" if name == "allowed" and value else empty.get(name, value)
 
-    hidden = _rebuild(report, change)
-    missing = (*hidden.missing, "source lines: left out on request")
-    return dataclasses.replace(hidden, missing=missing)
+    return _rebuild(report, change)
 
 
-def hide_folders(report: CoverageReport) -> CoverageReport:
-    """The report with every path of the model's own files cut down to the name of the file.
+def hide_folders(report: T) -> T:
+    """The report, or two side by side, with every path of the model's own cut down to a name.
 
     Different files of one name stay apart: the second becomes `name (2)`. Paths within
     installed packages, which begin with the package, stay. So do lines of source; `hide_source`
     takes them out.
     """
-    paths = {source.file for method in report.methods for source in method.sources}
-    paths |= {finding.source.file for method in report.methods for finding in method.findings}
-    paths |= {file.file for file in report.files if file.own} | {
-        s.file for s in report.suppressions
-    }
-    paths |= {stage.source.file for stage in report.stages} | {report.model.partition("::")[0]}
-    names = _shorten(path for path in paths if path)
+    names = _shorten(set(filter(None, _list_paths(report))))
     known = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
 
     def cut(text: str) -> str:
@@ -57,6 +51,21 @@ def hide_folders(report: CoverageReport) -> CoverageReport:
         return cut(value) if name in _PROSE and isinstance(value, str) else value
 
     return _rebuild(report, change)
+
+
+def _list_paths(value: Any) -> Iterator[str | None]:
+    if isinstance(value, CoverageReport):
+        yield value.model.partition("::")[0]
+    if isinstance(value, SourceFile):
+        yield value.file if value.own else None
+    elif isinstance(value, (Source, Suppression)):
+        yield value.file
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _list_paths(getattr(value, field.name))
+    elif isinstance(value, tuple) and not (value and isinstance(value[0], (int, str))):
+        for item in value:
+            yield from _list_paths(item)
 
 
 def _shorten(paths: Iterable[str]) -> dict[str, str]:

@@ -6,16 +6,18 @@ Section numbers are those of the standard.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from mlx_coverage.analyze.model import CoverageReport, Source, Stage
+from mlx_coverage.analyze.contrast import DISPUTED, Contrast
+from mlx_coverage.analyze.model import CoverageReport, ReasonText, Source, Stage
 from mlx_coverage.report.reasons import name_page
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import LineFinding, describe_verdict, group_by_line
+from mlx_coverage.report.verdict import describe_verdict, group_by_line
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -29,27 +31,98 @@ _BASES = {
 
 def render_sarif(report: CoverageReport) -> str:
     """One run, one result per source line and reason, fingerprints that outlive moved lines."""
-    lines = group_by_line(f for method in report.methods for f in method.findings)
+    return _write([_make_run(report, _list_fallback(report))])
+
+
+def render_contrast_sarif(contrast: Contrast) -> str:
+    """A run for each delegate; that of ExecuTorch's has its disputed claims as well."""
+    runs = (
+        _make_run(contrast.ours, _list_fallback(contrast.ours)),
+        _make_run(contrast.theirs, [*_list_fallback(contrast.theirs), *_list_claims(contrast)]),
+    )
+    return _write(runs)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What is said of a line of source for one reason.
+
+    Attributes:
+        reason: whose rule it comes under.
+        text: the message.
+        source: the line.
+        op: of nodes without a line, which op they are.
+        nodes: how many there are.
+        modules: in which they lie.
+        allowed: why comments in the source accept it; empty unless all of it is accepted.
+    """
+
+    reason: ReasonText
+    text: str
+    source: Source
+    op: str
+    nodes: int
+    modules: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+def _list_fallback(report: CoverageReport) -> Iterator[_Result]:
+    for line in group_by_line(f for method in report.methods for f in method.findings):
+        allowed = dict.fromkeys(f.allowed for f in line.findings)
+        yield _Result(
+            reason=line.findings[0].reason,
+            text=line.describe(),
+            source=line.source,
+            op="" if line.source.file else line.findings[0].op,
+            nodes=line.nodes,
+            modules=tuple(
+                dict.fromkeys(m.path for f in line.findings for m in f.modules if m.path)
+            ),
+            allowed=() if None in allowed else tuple(map(str, allowed)),
+        )
+
+
+def _list_claims(contrast: Contrast) -> Iterator[_Result]:
+    groups: dict[tuple[str, Source, str], list[tuple[str, ReasonText, int]]] = {}
+    for row in (row for method in contrast.methods for row in method.ops):
+        for remark in row.disputed:
+            for line in remark.lines:
+                op = "" if line.source.file else row.op
+                group = groups.setdefault((remark.reason.slug, line.source, op), [])
+                group.append((row.op, remark.reason, line.nodes))
+    for (_, source, op), members in groups.items():
+        said = dict.fromkeys(f"{name}: {reason.sentence}" for name, reason, _ in members)
+        text = f"{DISPUTED}: {'; '.join(said)}"
+        yield _Result(members[0][1], text, source, op, sum(nodes for *_, nodes in members))
+
+
+def _write(runs: Iterable[dict[str, Any]]) -> str:
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": list(runs)}
+    return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+
+
+def _make_run(report: CoverageReport, found: Iterable[_Result]) -> dict[str, Any]:
+    found = list(found)
     packages = frozenset(file.file for file in report.files if not file.own)
-    rules = _list_rules(lines, report.failure)
+    rules = _list_rules(found, report.failure)
     indices = {rule["id"]: index for index, rule in enumerate(rules)}
     results = [
         *_list_failures(report.failure, indices, packages),
-        *_list_results(lines, indices, packages),
+        *_list_results(found, indices, packages),
     ]
-    run = {
+    # Code scanning keeps what is of another delegate apart.
+    target = "" if report.target == "mlx-coverage" else f"{report.target}/"
+    return {
         "tool": {"driver": _describe_driver(report, rules)},
-        "automationDetails": {"id": f"mlx-coverage/{sanitize(report.model)}/"},
+        "automationDetails": {"id": f"mlx-coverage/{target}{sanitize(report.model)}/"},
         "invocations": [{"executionSuccessful": report.failure is None}],
         "originalUriBaseIds": {
             base: {"description": {"text": text}} for base, text in _BASES.items()
         },
         "columnKind": "unicodeCodePoints",
         "results": results,
-        "properties": {"verdict": describe_verdict(report)},
+        "properties": {"target": report.target, "verdict": describe_verdict(report)},
     }
-    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
 
 
 def _describe_driver(report: CoverageReport, rules: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -64,8 +137,8 @@ def _describe_driver(report: CoverageReport, rules: Sequence[Mapping[str, Any]])
     }
 
 
-def _list_rules(lines: Sequence[LineFinding], failure: Stage | None) -> list[dict[str, Any]]:
-    kinds = {line.slug: line.findings[0].reason for line in lines}
+def _list_rules(found: Sequence[_Result], failure: Stage | None) -> list[dict[str, Any]]:
+    kinds = {result.reason.slug: result.reason for result in found}
     rules = {slug: _make_rule(slug, kind.title, kind.remedy) for slug, kind in kinds.items()}
     if failure is not None:
         slug = failure.slug
@@ -117,35 +190,26 @@ def _list_failures(
 
 
 def _list_results(
-    lines: Sequence[LineFinding], indices: Mapping[str, int], packages: frozenset[str]
+    found: Sequence[_Result], indices: Mapping[str, int], packages: frozenset[str]
 ) -> Iterator[dict[str, Any]]:
     repeated: Counter[tuple[str, str | None, str]] = Counter()
-    for line in sorted(lines, key=lambda line: (line.source.file or "", line.source.line or 0)):
+    for result in sorted(found, key=lambda r: (r.source.file or "", r.source.line or 0)):
+        slug = result.reason.slug
         # Equal lines of one file are told apart by their order.
-        key = (line.slug, line.source.file, line.source.code)
+        key = (slug, result.source.file, result.source.code)
         repeated[key] += 1
-        op = "" if line.source.file else line.findings[0].op
-        modules = dict.fromkeys(m.path for f in line.findings for m in f.modules if m.path)
-        logical = [{"fullyQualifiedName": sanitize(m), "kind": "module"} for m in modules]
-        location = _locate(line.source, packages, logical)
-        allowed = _list_suppressions(line)
+        logical = [{"fullyQualifiedName": sanitize(m), "kind": "module"} for m in result.modules]
+        allowed = [{"kind": "inSource", "justification": sanitize(why)} for why in result.allowed]
         yield {
-            "ruleId": line.slug,
-            "ruleIndex": indices[line.slug],
+            "ruleId": slug,
+            "ruleIndex": indices[slug],
             "level": "warning",
-            "message": {"text": sanitize(line.describe())},
-            **location,
-            "occurrenceCount": max(line.nodes, 1),
-            "partialFingerprints": _fingerprint(line.slug, line.source, op, repeated[key]),
+            "message": {"text": sanitize(result.text)},
+            **_locate(result.source, packages, logical),
+            "occurrenceCount": max(result.nodes, 1),
+            "partialFingerprints": _fingerprint(slug, result.source, result.op, repeated[key]),
             **({"suppressions": allowed} if allowed else {}),
         }
-
-
-def _list_suppressions(line: LineFinding) -> list[dict[str, str]]:
-    allowed = dict.fromkeys(f.allowed for f in line.findings)
-    if None in allowed:
-        return []
-    return [{"kind": "inSource", "justification": sanitize(str(why))} for why in allowed]
 
 
 def _locate(

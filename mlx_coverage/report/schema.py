@@ -4,29 +4,41 @@ import dataclasses
 import inspect
 import json
 import re
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mlx_coverage.analyze import contrast
+from mlx_coverage.analyze.contrast import Contrast
 from mlx_coverage.analyze.model import SCHEMA_VERSION, CoverageReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TITLES: Mapping[type, str] = {CoverageReport: "report", Contrast: "contrast"}
+_VERSIONS: Mapping[type, int] = {
+    CoverageReport: SCHEMA_VERSION,
+    Contrast: contrast.SCHEMA_VERSION,
+}
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 _ENTRY = re.compile(r"^    (?P<names>\w+(?:, \w+)*): (?P<text>.*)$")
 
 
-def make_schema() -> dict[str, Any]:
-    """The schema; objects are closed, and every field is there."""
+def make_schema(kind: type = CoverageReport) -> dict[str, Any]:
+    """The schema; objects are closed, and every field is there.
+
+    Args:
+        kind: `CoverageReport`, or `Contrast` for two of them side by side.
+    """
     definitions: dict[str, Any] = {}
-    _describe_class(CoverageReport, definitions)
-    report = definitions.pop(CoverageReport.__name__)
-    report["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
-    head = {"$schema": DIALECT, "title": f"mlx-coverage report, schema {SCHEMA_VERSION}"}
-    return {**head, **report, "$defs": dict(sorted(definitions.items()))}
+    _describe_class(kind, definitions)
+    document = definitions.pop(kind.__name__)
+    title = f"mlx-coverage {_TITLES[kind]}, schema {_VERSIONS[kind]}"
+    head = {"$schema": DIALECT, "title": title}
+    return {**head, **document, "$defs": dict(sorted(definitions.items()))}
 
 
-def render_schema() -> str:
-    """The schema as JSON text: docs/report.schema.json."""
-    return json.dumps(make_schema(), indent=2, ensure_ascii=False) + "\n"
+def render_schema(kind: type = CoverageReport) -> str:
+    """The schema as JSON text: docs/report.schema.json, docs/contrast.schema.json."""
+    return json.dumps(make_schema(kind), indent=2, ensure_ascii=False) + "\n"
 
 
 def _describe_class(kind: Any, definitions: dict[str, Any]) -> None:
@@ -38,6 +50,8 @@ def _describe_class(kind: Any, definitions: dict[str, Any]) -> None:
     for name, hint in get_type_hints(kind).items():
         text = {"description": fields[name]} if name in fields else {}
         properties[name] = {**_describe_type(hint, definitions), **text}
+    if kind in _VERSIONS:
+        properties["schema_version"] = {"const": _VERSIONS[kind]}
     definitions[kind.__name__] = {
         "description": summary,
         "type": "object",

@@ -176,8 +176,10 @@ class _Page:
             status = "verified" if fix.verified else "not verified"
             text = sanitize(f"{fix.title} ({status}: {fix.evidence})")
             yield from self._wrap(f"{mark} {text}", indent, len(mark) + 1)
-            if fix.change and "\n" not in fix.change:
-                yield " " * (indent + len(mark) + 1) + sanitize(fix.change)
+            # A declaration to be filled in is long, and in the JSON and on the page.
+            if fix.verified or "\n" not in fix.change:
+                for line in fix.change.splitlines():
+                    yield " " * (indent + len(mark) + 1) + sanitize(line)
         yield from self._wrap(f"{mark} {finding.reason.remedy}", indent, len(mark) + 1)
 
     def _module(self, module: ModulePath) -> str:

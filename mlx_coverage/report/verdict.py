@@ -69,6 +69,12 @@ def describe_blockers(method: MethodReport) -> Iterator[str]:
         yield f"{together} ({names}): {share} on MLX, {partitions}"
 
 
+def describe_fixes(finding: Finding) -> Iterator[str]:
+    """What would mend it, and whether that was tried."""
+    for fix in finding.fixes:
+        yield f"{fix.title} ({'verified' if fix.verified else 'not verified'})"
+
+
 @dataclass(frozen=True)
 class LineFinding:
     """What falls back at one line of source for one reason, over all ops and methods.

@@ -107,6 +107,20 @@ def test_failure_points_at_the_users_line() -> None:
     assert "\n" not in failure.sentence
 
 
+def test_function_on_sizes_that_executorch_refuses_is_named_with_its_line() -> None:
+    class Enlarge(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.interpolate(x, scale_factor=1.5, mode="bilinear")  # the line
+
+    shapes = ({2: Dim("height", max=64)},)
+    given = Exportable(Enlarge(), (torch.ones(1, 2, 4, 6),), {}, shapes)
+    with pytest.raises(CaptureError) as caught:
+        plan_methods(export_methods({"forward": given}), make)
+    assert caught.value.stage == "edge"
+    assert "torch.sym_float of dynamic sizes" in caught.value.sentence
+    assert caught.value.source.code.endswith("# the line")
+
+
 def test_dynamic_sizes_are_planned() -> None:
     given = Exportable(nn.ReLU(), (torch.ones(4, 3),), {}, ({0: Dim("n", min=2, max=64)},))
     planned = plan_methods(export_methods({"forward": given}), make)

@@ -1,22 +1,34 @@
 """Fixes: tried on the program, run by the native runtime, and compared with eager torch."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._decomp import decomposition_table
 
+from mlx_coverage.analyze import equivalents
 from mlx_coverage.analyze.capture import export_methods, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare
+from mlx_coverage.analyze.equivalents import EQUIVALENTS, list_exchanges
 from mlx_coverage.analyze.fixes import add_fixes, find_fixes, try_fixes
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import Fix
 from mlx_coverage.analyze.summarize import summarize
 from mlx_coverage.cli.execution import execute
+from mlx_coverage.lowering import backend
 from mlx_coverage.lowering.partitioner import MLXPartitioner
+from mlx_coverage.registry import reasons
+from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops import FAMILIES
+from mlx_coverage.registry.rules import Predicate
+from mlx_coverage.registry.spec import Family, Registry
 from mlx_coverage.report.text import render_text
+from tests.analyze import fixable
 
+PAD = ("aten.constant_pad_nd.default", "op/dynamic-argument")
+SMOOTHING = ("aten._upsample_bilinear2d_aa.default", "op/no-entry")
 MEAN = ("aten.mean.dim", "op/dtype")
 
 
@@ -45,11 +57,14 @@ class DoubleMatmul(nn.Module):
         return self.linear(x).tanh()
 
 
-def find(module: nn.Module, *args: Tensor) -> dict[tuple[str, str], tuple[Fix, ...]]:
-    methods = {"forward": Exportable(module, args)}
+def find(
+    module: nn.Module, *args: Tensor, shapes: Any = None, registry: Registry | None = None
+) -> dict[tuple[str, str], tuple[Fix, ...]]:
+    methods = {"forward": Exportable(module.eval(), args, {}, shapes)}
+    make = partial(MLXPartitioner, registry=registry)
     programs = export_methods(methods)
-    planned = plan_methods(programs, MLXPartitioner)
-    return find_fixes(methods, programs, planned, MLXPartitioner, execute)["forward"]
+    planned = plan_methods(programs, make)
+    return find_fixes(methods, programs, planned, make, execute)["forward"]
 
 
 INTEGERS = torch.tensor([[7, -3, 12, 5], [1, 0, -9, 4]])
@@ -107,6 +122,129 @@ def test_cast_at_inputs_and_outputs_is_verified_as_float32() -> None:
     assert fix.verified
     assert fix.error is not None
     assert 1e-10 < fix.error < 1e-4  # it is not computed in float64
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_static_dimension_is_verified_and_the_others_stay_dynamic(named: bool) -> None:
+    shapes = fixable.PADDED if named else tuple(fixable.PADDED.values())
+    (fix,) = find(fixable.Padding(), torch.randn(2, 6), shapes=shapes)[PAD]
+    assert (fix.kind, fix.verified, fix.partitions_saved) == ("static", True, 1)
+    assert fix.change == 'dynamic_shapes["x"][1] = Dim.STATIC  # always 6'
+
+
+def test_sizes_that_depend_on_data_cannot_be_made_static() -> None:
+    class Kept(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            kept = torch.nonzero(x).shape[0]
+            torch._check(kept < 9)
+            return nn.functional.pad(x, (0, kept))
+
+    assert PAD not in find(Kept(), torch.ones(4))
+
+
+def test_overload_is_verified() -> None:
+    (fix,) = find(fixable.Smoother(), torch.randn(1, 2, 16, 12))[SMOOTHING]
+    assert (fix.kind, fix.verified, fix.gained) == ("overload", True, 1)
+    assert "aten._upsample_bilinear2d_aa.vec(input, output_size" in fix.change
+
+
+def test_overload_that_lacks_an_argument_is_not_tried() -> None:
+    class Scaled(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return fixable.aten._upsample_bilinear2d_aa.default(image, [5, 6], False, 0.3, 0.5)
+
+    assert find(Scaled(), torch.randn(1, 2, 16, 12)) == {}
+
+
+MODULES = {
+    "aten._trilinear.default": (fixable.Gate, (torch.randn(3, 4), torch.randn(3, 6))),
+    "aten.embedding_renorm.default": (fixable.Lookup, (torch.randint(10, (2, 5)),)),
+    "aten.rrelu_with_noise_functional.default": (fixable.Leak, (torch.randn(3, 4),)),
+}
+
+
+@pytest.mark.parametrize("op", MODULES)
+def test_equivalent_module_is_verified(op: str) -> None:
+    kind, args = MODULES[op]
+    model = kind()
+    before = {name: type(module) for name, module in model.named_modules()}
+    found = find(model, *args)
+    (fix,) = next(fixes for (name, _), fixes in found.items() if name == op)
+    assert (fix.kind, fix.verified) == ("module", True)
+    assert fix.error is not None
+    assert fix.error < 1e-6
+    # The user's model is as it was.
+    assert {name: type(module) for name, module in model.named_modules()} == before
+
+
+@pytest.mark.parametrize("kind", EQUIVALENTS, ids=lambda kind: kind.__name__)
+def test_shown_code_makes_the_equivalent(kind: type[nn.Module]) -> None:
+    """What the report prints is code that a user can paste."""
+    given = {nn.Bilinear: (4, 6, 5), nn.Embedding: (10, 4, 0, 0.5), nn.RReLU: (0.1, 0.5)}[kind]
+    old = kind(*given).eval()
+    inputs = {
+        nn.Bilinear: (torch.randn(2, 3, 4), torch.randn(2, 3, 6)),
+        nn.Embedding: (torch.randint(10, (2, 5)),),
+        nn.RReLU: (torch.randn(7),),
+    }[kind]
+    (exchange,) = list_exchanges(old, frozenset({""}))
+    scope: dict[str, Any] = {"nn": nn, "F": nn.functional, "Tensor": Tensor}
+    exec(exchange.code, scope)
+    new = scope[EQUIVALENTS[kind].__name__](old)
+    torch.testing.assert_close(new(*inputs), old(*inputs))
+
+
+def test_module_that_is_not_equivalent_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fix_slope(old: nn.RReLU) -> nn.LeakyReLU:
+        """With the least slope."""
+        return nn.LeakyReLU(old.lower)
+
+    monkeypatch.setattr(equivalents, "EQUIVALENTS", {nn.RReLU: fix_slope})
+    torch.manual_seed(0)
+    assert find(fixable.Leak(), torch.randn(30, 4)) == {}
+
+
+def test_modules_in_training_are_left_alone() -> None:
+    assert list(list_exchanges(nn.RReLU(), frozenset({""}))) == []
+
+
+def test_program_that_is_refused_all_the_same_is_not_verified() -> None:
+    found = find(fixable.Both(), torch.randn(3, 4), torch.randn(3, 6))
+    (fix,) = found["aten._trilinear.default", "op/no-entry"]
+    assert not fix.verified
+    assert "not run: ExecuTorch refuses ops outside core ATen" in fix.evidence
+
+
+@torch.library.custom_op("fixable::tail", mutates_args=())
+def tail(x: Tensor) -> Tensor:
+    return x.flatten()[x.numel() // 2 :].clone()
+
+
+tail.register_fake(lambda x: x.new_empty(x.numel() - x.numel() // 2))
+
+
+class Tail(nn.Module):
+    """Its op has an entry for row-major operands only, and its input is not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.fixable.tail.default(x).sin()
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_contiguous_is_verified_or_not_shown(monkeypatch: pytest.MonkeyPatch, factor: int) -> None:
+    family = Family("layouts")
+    family.add(
+        torch.ops.fixable.tail.default,
+        lambda x: mx.multiply(mx.split(mx.reshape(x, (-1,)), 2)[1], factor),
+        rules=[Predicate(lambda call: call.arguments["x"].is_contiguous(), reasons.LAYOUT, "")],
+    )
+    registry = Registry([*FAMILIES, family])
+    monkeypatch.setattr(backend, "default_registry", lambda: registry)
+    x = torch.randn(2, 4, 3, 5).to(memory_format=torch.channels_last)
+    found = find(Tail(), x, registry=registry).get(("fixable.tail.default", "op/layout"), ())
+    assert [(fix.kind, fix.verified, fix.gained) for fix in found] == (
+        [("contiguous", True, 2)] if factor == 1 else []
+    )
 
 
 def test_without_weights_a_fix_is_a_proposal() -> None:

@@ -8,6 +8,8 @@ import pytest
 from mlx_coverage.analyze.model import from_json
 from mlx_coverage.analyze.upstream import bindings
 from mlx_coverage.cli import main
+from mlx_coverage.report import RENDERERS
+from mlx_coverage.report.contrast import CONTRAST_RENDERERS
 from tests.cli import models
 
 
@@ -44,8 +46,42 @@ def test_both_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
         assert rows["aten.tanh.default"][side]["nodes"] == 2
         assert sum(row[side]["delegated"] for row in rows.values()) == method[side]["delegated"]
     (remark,) = rows["aten.tanh.default"]["theirs"]["remarks"]
-    assert (remark["nodes"], remark["places"]) == (2, ["mixed.py:7"])
-    assert "float64" in remark["sentence"]
+    ((line, nodes),) = ((line["source"]["line"], line["nodes"]) for line in remark["lines"])
+    assert (line, nodes, remark["nodes"]) == (7, 2, 2)
+    assert "float64" in remark["reason"]["sentence"]
+
+
+@pytest.mark.parametrize("target", ["executorch", "both"])
+def test_every_format_of_a_target(
+    target: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    formats = CONTRAST_RENDERERS if target == "both" else RENDERERS
+    reports = [f"--report={form}:report.{form}" for form in formats]
+    assert main(["check", "mixed.py", "--target", target, *reports, "--no-source"]) == 0
+    assert capsys.readouterr().out
+    written = {form: (folder / f"report.{form}").read_text() for form in formats}
+    for form, text in written.items():
+        assert "tanh" in text, form
+        assert "y.double().tanh()" not in text, form
+    runs = json.loads(written["sarif"])["runs"]
+    assert runs[-1]["properties"]["target"] == "executorch"
+    assert runs[-1]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"] == 7
+    assert ("Beside ExecuTorch's own delegate" in written["html"]) == (target == "both")
+    # What does not go with the target is not advised.
+    assert ("--verify" in written["html"]) == (target == "both")
+
+
+def test_model_that_fails_is_reported_for_both(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.py").write_text(models.BROKEN)
+    command = ["check", "broken.py", "--target", "both", "--report", "sarif:report.sarif"]
+    assert main(command) == 3
+    out, err = capsys.readouterr()
+    assert "import failed: broken.py raised ValueError: the weights are missing" in out
+    assert "Traceback" not in err
+    for run in json.loads((folder / "report.sarif").read_text())["runs"]:
+        assert [result["level"] for result in run["results"]] == ["error"]
 
 
 @pytest.mark.parametrize(
@@ -55,11 +91,11 @@ def test_both_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
         (["executorch", "--exclude", "aten.add.Tensor"], "--exclude does not go with"),
         (["both", "--fixes"], "--fixes does not go with --target both"),
         (["executorch", "--fix-decompositions"], "--fix-decompositions does not go with"),
-        (["both", "--html", "report.html"], "--html does not go with --target both"),
+        (["both", "--report", "github:x"], "--target both has no format 'github'; accepted: "),
         (["both", "--fail-under", "0"], "--fail-under does not go with --target both"),
         (
-            ["both", "--output-format", "sarif"],
-            "--target both has no format 'sarif'; accepted: full, ",
+            ["both", "--output-format", "junit"],
+            "--target both has no format 'junit'; accepted: full, ",
         ),
     ],
 )

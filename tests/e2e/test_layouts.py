@@ -80,12 +80,16 @@ def test_transposed_weight() -> None:
 class Restride(nn.Module):
     """`as_strided` of views, whose strides count in the storage beneath them."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = x + 1
         return (
             x.t().as_strided((2, 2), (1, 2), 1),
             x.as_strided((2, 3), (3, 1), 2),
             x[1:].as_strided((2, 2), (2, 1)),
+            # Elements beyond those of the view: between them, and before.
+            x[:, :2].as_strided((2, 2), (4, 1)),
+            x[1:].as_strided((2, 2), (2, 1), 0),
+            x.split(1)[2].as_strided((2, 2), (2, 1), 1),
         )
 
 

@@ -1,5 +1,15 @@
 """Reports to render, without any model."""
 
+from dataclasses import replace
+
+from mlx_coverage.analyze.contrast import (
+    Contrast,
+    Line,
+    MethodContrast,
+    OpContrast,
+    Remark,
+    Share,
+)
 from mlx_coverage.analyze.model import (
     NONE,
     Blocker,
@@ -120,3 +130,31 @@ def make_failure(text: str = "plain") -> CoverageReport:
         Stage("plan", "not reached"),
     )
     return CoverageReport(f"{text}.py", stages, (), False, Versions("0", "2", "1"))
+
+
+def make_contrast(text: str = "plain") -> Contrast:
+    """Two delegates side by side, `text` in each place that a model can fill."""
+    ours = make_report(text)
+    (method,) = ours.methods
+    finding = method.findings[0]
+    quoted = ReasonText("upstream/unsupported", "title", f"its support check says: {text}", "")
+    other = replace(method, findings=(replace(finding, reason=quoted),), blockers=(), way=())
+    theirs = replace(
+        ours,
+        methods=(other,),
+        statuses=(),
+        target="executorch",
+    )
+    lines = (Line(finding.source, 20), Line(Source(), 4))
+    rows = (
+        OpContrast(
+            finding.op,
+            Share(24, 0, (Remark(finding.reason, 24, lines),)),
+            Share(30, 6, (Remark(quoted, 24, lines),)),
+            (Remark(finding.reason, 6, (Line(finding.source, 6),)),),
+        ),
+        OpContrast(f"aten.{text}.only", Share(), Share(1, 1)),
+        OpContrast("aten.add.Tensor", Share(75, 75), Share(75, 75)),
+    )
+    side = MethodContrast(text, Share(99, 75), Share(106, 82), 1, 1, rows)
+    return Contrast(ours, theirs, (side,))

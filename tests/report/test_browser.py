@@ -26,7 +26,8 @@ from mlx_coverage.analyze.model import (
     from_json,
 )
 from mlx_coverage.report import render_html
-from tests.report.samples import HOSTILE, make_failure, make_report
+from mlx_coverage.report.html import render_contrast_html
+from tests.report.samples import HOSTILE, make_contrast, make_failure, make_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -242,6 +243,35 @@ def test_axe_finds_nothing_in_both_themes(open_page: Open) -> None:
     results = Axe().run(page, options={"runOnly": ["color-contrast", "link-in-text-block"]})
     assert results.response["passes"]
     assert results.violations_count == 0, results.generate_report()
+
+
+def test_contrast_is_inert_accessible_and_leads_to_the_source(open_page: Open) -> None:
+    for text in HOSTILE + HOSTILE_IN_SCRIPTS:
+        page = open_page(render_contrast_html(make_contrast(text)))
+        assert page.title() != "taken"
+    page = open_page(render_contrast_html(make_contrast()))
+    section = page.locator(".contrast")
+    expect(section.get_by_text("claimed; known to differ").first).to_be_visible()
+    expect(section.get_by_role("row", name="aten.plain.only")).to_be_hidden()
+    section.get_by_text("2 ops that both take whole").click()
+    expect(section.get_by_role("row", name="aten.plain.only")).to_contain_text("all 1")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+    section.get_by_role("link", name="plain.py:12").first.click()
+    expect(page.locator("tr", has=page.locator(".mark.cpu"))).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_contrast_fits_its_window_without_javascript(open_page: Open, width: int) -> None:
+    text = render_contrast_html(make_contrast("a_rather_long_name_of_a_module." * 6))
+    page = open_page(text, viewport={"width": width, "height": 800}, java_script_enabled=False)
+    assert measure_overflow(page) == 0
+    caption = page.get_by_text("Where an op falls back, or a claim is disputed")
+    box = caption.bounding_box()
+    assert box is not None
+    assert box["width"] > 300
 
 
 @pytest.mark.parametrize("width", [400, 1280])

@@ -98,6 +98,17 @@ def test_failure_is_shown_with_its_line() -> None:
     assert re.search(r"edge\s+not reached", text)
 
 
+def test_code_of_a_fix_keeps_its_lines_and_nothing_else() -> None:
+    report = make_report()
+    (method,) = report.methods
+    (finding, *_) = method.findings
+    fix = replace(finding.fixes[0], change="def f(x):\n    return x  # <b>\x1b")
+    method = replace(method, findings=(replace(finding, fixes=(fix,)),))
+    page = render_html(replace(report, methods=(method,)))
+    shown = "def f(x):\n    return x  # &lt;b&gt;\N{REPLACEMENT CHARACTER}</code>"
+    assert page.count(shown) == 2  # at the blocker and at the finding
+
+
 def test_equal_reports_give_equal_pages() -> None:
     assert render_html(make_report()) == render_html(make_report())
 

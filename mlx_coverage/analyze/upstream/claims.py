@@ -1,9 +1,10 @@
 """The plans of the two delegates, contrasted op by op."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, starmap
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mlx_coverage.analyze.capture import Capture
-from mlx_coverage.analyze.contrast import Contrast, MethodContrast, OpContrast, Remark, Share
+from mlx_coverage.analyze.contrast import Line, MethodContrast, OpContrast, Remark, Share
 from mlx_coverage.analyze.sources import locate_node
-from mlx_coverage.analyze.summarize import read_versions
+from mlx_coverage.analyze.summarize import describe_reason
 from mlx_coverage.analyze.upstream.planning import find_functional
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan, Placement
 from mlx_coverage.registry import reasons
@@ -40,20 +41,20 @@ DOMAIN = frozenset(
 )
 
 
-def contrast_plans(model: str, ours: Capture, theirs: Capture, registry: Registry) -> Contrast:
-    """What each delegate takes.
+def contrast_plans(
+    ours: Capture, theirs: Capture, registry: Registry
+) -> tuple[MethodContrast, ...]:
+    """What each delegate takes of each method.
 
     Args:
-        model: as it was named on the command line.
         ours: the plans of this package's delegate.
         theirs: those of ExecuTorch's own, of the same methods.
         registry: that decides which of their claims are disputed.
     """
-    methods = (
+    return tuple(
         _contrast_method(name, plan, theirs.plans[name], registry)
         for name, plan in ours.plans.items()
     )
-    return Contrast(model, read_versions(), tuple(methods))
 
 
 def _contrast_method(
@@ -85,8 +86,7 @@ def _group(plan: PartitionPlan) -> dict[str, dict[Node, Placement]]:
 
 
 def _rank(row: OpContrast) -> tuple[int, int, str]:
-    same = not row.disputed and all(s.nodes == s.delegated for s in (row.ours, row.theirs))
-    return same, -max(row.ours.nodes, row.theirs.nodes), row.op
+    return row.agreed, -max(row.ours.nodes, row.theirs.nodes), row.op
 
 
 def _count(placements: Mapping[Node, Placement]) -> Share:
@@ -145,10 +145,9 @@ def _list_remarks(said: Iterable[tuple[Node, Reason]]) -> tuple[Remark, ...]:
         groups.setdefault(reason, []).append(node)
     ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
     return tuple(
-        Remark(reason.slug, reason.text, len(nodes), _list_places(nodes))
-        for reason, nodes in ranked
+        Remark(describe_reason(reason), len(nodes), _count_lines(nodes)) for reason, nodes in ranked
     )
 
 
-def _list_places(nodes: Iterable[Node]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(filter(None, (locate_node(node).place for node in nodes))))
+def _count_lines(nodes: Iterable[Node]) -> tuple[Line, ...]:
+    return tuple(starmap(Line, Counter(map(locate_node, nodes)).items()))

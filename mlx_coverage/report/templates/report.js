@@ -54,7 +54,7 @@ function compareKeys(a, b) {
   const [x, y] = [Number(a), Number(b)];
   return a !== "" && b !== "" && !Number.isNaN(x) && !Number.isNaN(y) ? x - y : collate(a, b);
 }
-for (const table of document.querySelectorAll("table:not(.tree, .nodes)")) {
+for (const table of document.querySelectorAll("table:not(.tree, .nodes, .totals)")) {
   if (!table.tHead) continue;
   const heads = [...table.tHead.rows[0].cells];
   const keyOf = (row, column) => {

@@ -82,7 +82,12 @@ def report(plans: tuple[capture.Capture, capture.Capture]) -> CoverageReport:
 
 @pytest.fixture(scope="module")
 def contrast(plans: tuple[capture.Capture, capture.Capture]) -> Contrast:
-    return contrast_plans("model.py", *plans, default_registry())
+    ours, theirs = plans
+    return Contrast(
+        summarize("model.py", ours),
+        summarize("model.py", theirs, target="executorch"),
+        contrast_plans(ours, theirs, default_registry()),
+    )
 
 
 def test_common_ops_are_delegated(report: CoverageReport) -> None:
@@ -150,11 +155,12 @@ def test_claims_outside_the_domain_are_disputed(contrast: Contrast) -> None:
     row = find_row(contrast, "aten.mm.default")
     assert (row.theirs.nodes, row.theirs.delegated) == (1, 1)
     (remark,) = row.disputed
-    assert (remark.slug, remark.nodes) == ("op/dtype", 1)
-    assert "int32" in remark.sentence
+    assert (remark.reason.slug, remark.nodes) == ("op/dtype", 1)
+    assert "int32" in remark.reason.sentence
     # Theirs keeps it whole, and the registry judges what it consists of.
     (remark,) = find_row(contrast, "aten.matmul.default").disputed
-    assert remark.sentence.startswith("aten.mm.default, which it consists of: `self` is int32")
+    said = remark.reason.sentence
+    assert said.startswith("aten.mm.default, which it consists of: `self` is int32")
 
 
 def test_claims_inside_the_domain_are_not(contrast: Contrast) -> None:
@@ -164,7 +170,7 @@ def test_claims_inside_the_domain_are_not(contrast: Contrast) -> None:
         assert row.disputed == ()
     sin = find_row(contrast, "aten.sin.default")
     assert (sin.ours.delegated, sin.theirs.delegated, sin.disputed) == (0, 0, ())
-    assert sin.ours.remarks[0].slug == "op/dtype"
+    assert sin.ours.remarks[0].reason.slug == "op/dtype"
 
 
 def test_contrast_is_rendered(contrast: Contrast) -> None:

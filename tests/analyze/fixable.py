@@ -1,0 +1,71 @@
+"""Models of which something falls back that a fix mends."""
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+aten = torch.ops.aten
+
+
+class Padding(nn.Module):
+    """How much it pads must be known at export; the batch may stay dynamic."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x.sin(), (0, x.shape[1])).cos()
+
+
+PADDED = {"x": {0: Dim("batch", max=8), 1: Dim("length", max=64)}}
+
+
+class Smoother(nn.Module):
+    """Calls the overload that torch's own functions do not call."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return aten._upsample_bilinear2d_aa.default(image.cos(), [5, 6], False).sin()
+
+
+class Gate(nn.Module):
+    """A bilinear layer inside a larger model, used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Bilinear(4, 6, 4)
+        self.head = nn.ModuleList([nn.Linear(4, 4), nn.Tanh()])
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        for layer in self.head:
+            x = layer(self.mix(x, y))
+        return x
+
+
+class Leak(nn.Module):
+    """Random slopes in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 4), nn.RReLU(0.1, 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).sin()
+
+
+class Both(nn.Module):
+    """ExecuTorch refuses either of its parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.leak = Gate(), Leak()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.leak(self.gate(x, y))
+
+
+class Lookup(nn.Module):
+    """Rows longer than `max_norm` are cut when they are looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 4, padding_idx=0, max_norm=0.5)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return self.table(indices).sin()
