@@ -186,6 +186,19 @@ def quantized_linear(
         Rank("input", 1),
         Rank("bias", 1, 1),
     ],
+    limitations=(
+        Limitation(
+            "in float32 a weight is out by as much as a rounding of the largest of its bits",
+            "MLX forms it as scale * code + bias, where the bias cancels most of the product",
+            dtypes=frozenset({torch.float32}),
+            avoids="rounding",
+        ),
+        Limitation(
+            "an infinite scale gives NaN for weights that are infinite in torch",
+            "MLX adds a bias of the other sign, which is infinite, too",
+            avoids="inf",
+        ),
+    ),
 )
 def multiply(input, weight, scale, zero_point, bits, bias):
     """quantized_linear(Tensor input, Tensor weight, Tensor scale, Tensor? zero_point, SymInt bits, Tensor? bias) -> Tensor"""  # noqa: E501
