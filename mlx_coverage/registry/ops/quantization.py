@@ -10,8 +10,18 @@ from torch import Tensor
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.dtypes import FLOAT, INDEX, SIGNED
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Constant, Dtype, OneOf, Predicate, Rank, Rule, SameDtype
-from mlx_coverage.registry.samples import Choice, Tensor as TensorSample, draw, tensor
+from mlx_coverage.registry.rules import (
+    Constant,
+    Dtype,
+    NonEmpty,
+    OneOf,
+    Predicate,
+    Rank,
+    Rule,
+    SameDtype,
+)
+from mlx_coverage.registry.samples import Choice, draw, tensor
+from mlx_coverage.registry.samples import Tensor as TensorSample
 from mlx_coverage.registry.spec import Family, Limitation, define_op
 
 aten = torch.ops.aten
@@ -55,7 +65,10 @@ def dequantize_affine(
     quant_max=None,
     output_dtype=torch.float32,
 ):
-    grouped = input.dim() == scale.dim() == 2 and block_size == [1, input.shape[1] // scale.shape[1]]
+    grouped = input.dim() == scale.dim() == 2 and block_size == [
+        1,
+        input.shape[1] // scale.shape[1],
+    ]
     bits = _count_bits(quant_min, quant_max)
     if not grouped or input_dtype != torch.int8 or output_dtype != scale.dtype or bits is None:
         return torch.ops.torchao.dequantize_affine.default.decompose(
@@ -83,16 +96,19 @@ _PACKED: list[Rule] = [
     *_RULES,
     *(Constant(name) for name in ("weight", "scale", "zero_point")),
     Predicate(
-        lambda call: _is_grouped(*call.tensors("weight"), *call.tensors("scale")),
+        lambda call: _is_grouped(
+            call.tensors("weight")[0].shape[-1], call.tensors("scale")[0].shape[-1]
+        ),
         reasons.ARGUMENT_VALUE,
         f"a scale for each {_GROUPS[-1]} columns of `weight`, or for a multiple of that",
         "scale",
     ),
 ]
+# MLX divides by the number of results (docs/findings); a dynamic size of 0 is the runtime's.
+_FILLED: list[Rule] = [NonEmpty("input"), NonEmpty("weight")]
 
 
-def _is_grouped(weight, scale):
-    columns, groups = weight.shape[-1], scale.shape[-1]
+def _is_grouped(columns, groups):
     return columns > 0 and columns % (_GROUPS[-1] * groups) == 0
 
 
@@ -181,6 +197,7 @@ def quantized_linear(
     ),
     rules=[
         *_PACKED,
+        *_FILLED,
         Dtype("input", FLOAT),
         SameDtype(("input", "scale", "bias")),
         Rank("input", 1),
@@ -188,7 +205,7 @@ def quantized_linear(
     ],
     limitations=(
         Limitation(
-            "in float32 a weight is out by as much as a rounding of the largest of its bits",
+            "in float32 a weight of several groups is out by a rounding of the largest of its bits",
             "MLX forms it as scale * code + bias, where the bias cancels most of the product",
             dtypes=frozenset({torch.float32}),
             avoids="rounding",
@@ -202,18 +219,61 @@ def quantized_linear(
 )
 def multiply(input, weight, scale, zero_point, bits, bias):
     """quantized_linear(Tensor input, Tensor weight, Tensor scale, Tensor? zero_point, SymInt bits, Tensor? bias) -> Tensor"""  # noqa: E501
+    result = _multiply(input, weight, scale, zero_point, bits)
+    return result if bias is None else result + bias
+
+
+def scaled_int8_product(input: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """A product with int8 rows, each scaled afterwards, as torchao writes int8 weights alone."""
+    return aten.mm.default(input, weight.t().to(input.dtype)) * scale
+
+
+@family.pattern(
+    scaled_int8_product,
+    samples=draw(
+        _SIZES,
+        input=tensor("B", "32*S"),
+        weight=tensor("N", "32*S", dtype=("int8",)),
+        scale=tensor("N"),
+    ),
+    rules=[
+        *_FILLED,
+        Dtype("input", FLOAT),
+        SameDtype(("input", "scale")),
+        Rank("scale", 1, 1),
+        Dtype("weight", frozenset({torch.int8})),
+        Rank("weight", 2, 2),
+        Constant("weight"),
+        Predicate(
+            lambda call: _is_grouped(call.tensors("weight")[0].shape[1], 1),
+            reasons.ARGUMENT_VALUE,
+            f"a multiple of {_GROUPS[-1]} columns of `weight`",
+            "weight",
+        ),
+    ],
+)
+def multiply_int8(input, weight, scale):
+    """scaled_int8_product(Tensor input, Tensor weight, Tensor scale) -> Tensor"""
+    return _multiply(input, weight, mx.expand_dims(scale, 1), None, 8)
+
+
+def _multiply(input, weight, scale, zero_point, bits):
+    """`input` times the transposed weight, in float32."""
     # MLX computes in the dtype of the scales: in halves its error is several times torch's.
-    scales = mx.astype(scale, mx.float32)
+    row_scale = scales = mx.astype(scale, mx.float32)
+    groups = scale.shape[1]
+    if groups == 1:  # whole numbers until the end, which are exact
+        scales = mx.ones_like(scales)
     lowest = -(2 ** (bits - 1))
     biases = scales * (lowest if zero_point is None else lowest - mx.astype(zero_point, mx.float32))
-    own = weight.shape[1] // scale.shape[1]
+    own = weight.shape[1] // groups
     size = next(size for size in _GROUPS if own % size == 0)
     if own > size:
         scales, biases = (mx.repeat(a, own // size, 1) for a in (scales, biases))
     result = mx.quantized_matmul(
         input, _pack(weight, bits), scales, biases, transpose=True, group_size=size, bits=bits
     )
-    return result if bias is None else result + bias
+    return result * mx.squeeze(row_scale, 1) if groups == 1 else result
 
 
 def _pack(weight, bits):
