@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim
 from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, quantize_
 from torchao.quantization.granularity import PerAxis, PerGroup
@@ -17,11 +17,12 @@ from tests.e2e.closeness import assert_close
 from tests.e2e.lowering import Lowered, count_bytes, lower, lower_methods, run_eagerly
 
 LENGTHS = (1, 5, 12)
+CONFIG = llama.configure(layers=1, hidden=128)
 SYMMETRIC, ASYMMETRIC = MappingType.SYMMETRIC, MappingType.ASYMMETRIC
 
 
 def use(dtype: torch.dtype, granularity: Any, mapping: MappingType = SYMMETRIC) -> Any:
-    """torchao's weight-only configuration of any width."""
+    """The weight-only configuration for weights of any width."""
     return IntxWeightOnlyConfig(weight_dtype=dtype, granularity=granularity, mapping_type=mapping)
 
 
@@ -30,14 +31,17 @@ class Scheme:
     """A way to quantize the decoder of `examples/`.
 
     Attributes:
+        name, dtype: for the test's name; of what is not quantized.
         config: torchao's.
         ops: what must be delegated with the packed weights.
         bits: of each weight in the file.
         overhead: bytes of scales and zero points for each weight, at most.
     """
 
+    name: str
+    dtype: torch.dtype
     config: Any
-    ops: frozenset[str]
+    ops: set[str]
     bits: int
     overhead: float
 
@@ -48,15 +52,14 @@ class Scheme:
         return (nn.Linear, nn.Embedding) if both else (nn.Linear,)
 
 
-BOTH = frozenset({"quantized_linear", "quantized_embedding"})
-SCHEMES = {
-    "int4-group32": Scheme(use(torch.int4, PerGroup(32)), BOTH, 4, 8 / 32),
-    "int4-group128-asymmetric": Scheme(use(torch.int4, PerGroup(128), ASYMMETRIC), BOTH, 4, 8 / 32),
-    "int2-group64": Scheme(use(torch.int2, PerGroup(64)), BOTH, 2, 8 / 64),
-    "int3-group64": Scheme(use(torch.int3, PerGroup(64)), BOTH, 4, 8 / 64),
-    "int8-row": Scheme(use(torch.int8, PerAxis(0)), BOTH, 8, 8 / 128),
-    "int8": Scheme(Int8WeightOnlyConfig(), frozenset({"scaled_int8_product"}), 8, 8 / 128),
-}
+BOTH = {"quantized_linear", "quantized_embedding"}
+SCHEMES = (
+    Scheme("int4", torch.float32, use(torch.int4, PerGroup(32)), BOTH, 4, 8 / 32),
+    Scheme("int4", torch.bfloat16, use(torch.int4, PerGroup(32)), BOTH, 4, 3 / 32),
+    Scheme("int2", torch.float32, use(torch.int2, PerGroup(64), ASYMMETRIC), BOTH, 2, 8 / 64),
+    Scheme("rows", torch.bfloat16, use(torch.int8, PerAxis(0)), BOTH, 8, 3 / 128),
+    Scheme("int8", torch.float32, Int8WeightOnlyConfig(), {"scaled_int8_product"}, 8, 8 / 128),
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,6 @@ class Case:
     """The decoder, quantized and lowered; `eager` has buffers of its own."""
 
     scheme: Scheme
-    dtype: torch.dtype
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -77,20 +79,17 @@ class Case:
     def make(self) -> nn.Module:
         """The same quantized weights at each call."""
         torch.manual_seed(0)
-        decoder = llama.make_cached_decoder(llama.configure(hidden=128), self.dtype)
+        decoder = llama.make_cached_decoder(CONFIG, self.scheme.dtype)
         kinds = self.scheme.kinds
         quantize_(decoder, self.scheme.config, lambda module, _: isinstance(module, kinds))
         return decoder
 
 
 @pytest.fixture(
-    scope="module",
-    params=[(n, d) for n in SCHEMES for d in (torch.float32, torch.bfloat16)],
-    ids=lambda p: f"{p[0]}-{str(p[1]).removeprefix('torch.')}",
+    scope="module", params=SCHEMES, ids=lambda s: f"{s.name}-{str(s.dtype).removeprefix('torch.')}"
 )
 def case(request: pytest.FixtureRequest) -> Case:
-    name, dtype = request.param
-    return Case(SCHEMES[name], dtype)
+    return Case(request.param)
 
 
 def test_one_delegate_multiplies_packed_weights(case: Case) -> None:
@@ -111,7 +110,7 @@ def test_results_equal_eager(case: Case) -> None:
 
 
 def test_file_holds_packed_weights(case: Case) -> None:
-    decoder = llama.make_cached_decoder(llama.configure(hidden=128), case.dtype)
+    decoder = llama.make_cached_decoder(CONFIG, case.scheme.dtype)
     chosen = [m for m in decoder.modules() if isinstance(m, case.scheme.kinds)]
     weights = sum(module.weight.numel() for module in chosen)
     rest = count_bytes([decoder]) - count_bytes(chosen)
@@ -141,28 +140,13 @@ def test_no_rows_give_no_rows() -> None:
         assert_close(run(x), run_eagerly(module, x))
 
 
-class Shared(nn.Module):
-    """A weight that is read twice, once as numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(64, 64, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) + self.linear.weight.sum()
-
-
 @pytest.mark.parametrize(
-    ("module", "granularity"),
-    [
-        (nn.Linear(48, 5), PerGroup(16)),  # no group that MLX has
-        (nn.Linear(40, 5), PerAxis(0)),
-        (Shared(), PerGroup(32)),
-    ],
+    ("columns", "granularity"),
+    [(48, PerGroup(16)), (40, PerAxis(0))],  # no groups that MLX has
 )
-def test_other_weights_are_delegated_as_numbers(module: nn.Module, granularity: Any) -> None:
-    quantize_(module.eval(), use(torch.int8, granularity))
-    x = torch.randn(3, next(m.in_features for m in module.modules() if isinstance(m, nn.Linear)))
+def test_other_groups_are_delegated_as_numbers(columns: int, granularity: Any) -> None:
+    module = quantize(nn.Linear(columns, 5), use(torch.int8, granularity))
+    x = torch.randn(3, columns)
     lowered = lower(module, x)
     assert lowered.fallbacks() == []
     assert "dequantize_weight" in list_ops(lowered.delegates()[0].original_module.graph)
