@@ -40,7 +40,7 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table() | registry.decompositions
+    table = _read_table() | dict(registry.decompositions)
     program = _apply_declared(program, registry)
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))

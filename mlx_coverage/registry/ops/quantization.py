@@ -4,6 +4,8 @@
 where a product or a look-up reads it, both are one call on the packed weight.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,6 @@ from mlx_coverage.registry.rules import (
     SameDtype,
 )
 from mlx_coverage.registry.samples import Choice, draw, tensor
-from mlx_coverage.registry.samples import Tensor as TensorSample
 from mlx_coverage.registry.spec import Family, Limitation, define_op
 
 aten = torch.ops.aten
@@ -112,7 +113,7 @@ def _is_grouped(columns, groups):
     return columns > 0 and columns % (_GROUPS[-1] * groups) == 0
 
 
-def _draw_weight(columns: str) -> dict[str, TensorSample | Choice]:
+def _draw_weight(columns: str) -> dict[str, Any]:
     return {
         "weight": tensor("N", columns, dtype=("int8",)),
         "scale": tensor("N", "G"),
@@ -151,7 +152,8 @@ def quantized_embedding(
 ) -> Tensor:
     """Rows of a quantized table, in the dtype of `scale`."""
     table = _DEQUANTIZE(weight, scale, zero_point, bits)
-    return aten.embedding.default(table, indices, padding_idx)
+    rows: Tensor = aten.embedding.default(table, indices, padding_idx)
+    return rows
 
 
 @family.pattern(
@@ -184,7 +186,9 @@ def quantized_linear(
     bias: Tensor | None,
 ) -> Tensor:
     """`torch.nn.functional.linear` with a quantized weight."""
-    return aten.linear.default(input, _DEQUANTIZE(weight, scale, zero_point, bits), bias)
+    numbers = _DEQUANTIZE(weight, scale, zero_point, bits)
+    product: Tensor = aten.linear.default(input, numbers, bias)
+    return product
 
 
 @family.pattern(
@@ -225,7 +229,7 @@ def multiply(input, weight, scale, zero_point, bits, bias):
 
 def scaled_int8_product(input: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     """A product with int8 rows, each scaled afterwards, as torchao writes int8 weights alone."""
-    return aten.mm.default(input, weight.t().to(input.dtype)) * scale
+    return torch.mm(input, weight.t().to(input.dtype)) * scale
 
 
 @family.pattern(
