@@ -1,11 +1,12 @@
 """An ATen program decomposed as ExecuTorch would, and more exactly, before it does.
 
 Ops that ExecuTorch could not decompose far enough are decomposed as torch does. Patterns
-are substituted; then exactly those calls of whole ops that the registry declines are
-decomposed. ExecuTorch keeps an op for all of its calls or for none, so with
-the declined ones gone the op can be kept for the rest. What ExecuTorch would refuse to
-keep travels as an op of our own. What is left is decomposed by ExecuTorch's own table, so
-that a plan can be made from here on, and ExecuTorch finds nothing more to decompose.
+are substituted, and repeated heads of attention taken unrepeated; then exactly those calls
+of whole ops that the registry declines are decomposed. ExecuTorch keeps an op for all of
+its calls or for none, so with the declined ones gone the op can be kept for the rest. What
+ExecuTorch would refuse to keep travels as an op of our own. What is left is decomposed by
+ExecuTorch's own table, so that a plan can be made from here on, and ExecuTorch finds
+nothing more to decompose.
 """
 
 import copy
@@ -22,6 +23,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from mlx_coverage.lowering.edge import forget_redefined_ops
+from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.retracing import run_decompositions
@@ -40,13 +42,14 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table() | registry.decompositions
+    table = _read_table() | dict(registry.decompositions)
     program = _apply_declared(program, registry)
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
     remove_assertions(prepared)
     _lay_out_operands(prepared)
     substitute_patterns(prepared, registry, options)
+    group_queries(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
         decomposition = _find_decomposition(node, table)
         if decomposition is not None:

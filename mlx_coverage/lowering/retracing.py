@@ -356,16 +356,16 @@ def agree(found: Any, expected: Any) -> bool:
             and len(found) == len(expected)
             and all(map(agree, found, expected))
         )
-    return bool(_express(found) == _express(expected))
+    return bool(express(found) == express(expected))
 
 
 def _describe(tensor: torch.Tensor) -> tuple[Any, ...]:
     sizes = (*tensor.shape, *tensor.stride(), tensor.storage_offset())
-    return tensor.dtype, tensor.device, tensor.dim(), *map(_express, sizes)
+    return tensor.dtype, tensor.device, tensor.dim(), *map(express, sizes)
 
 
-def _express(value: Any) -> Any:
-    # Equality of symbolic sizes would be a guard; of their expressions it is not.
+def express(value: Any) -> Any:
+    """What a size can be compared by: equality of symbolic sizes would be a guard."""
     return value.node.expr if isinstance(value, py_sym_types) else value
 
 

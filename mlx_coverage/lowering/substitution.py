@@ -4,7 +4,7 @@ Works on a functionalised program, with torch's own subgraph matcher. A pattern'
 comes from tracing its torch function as the user's model was traced, once per dtype.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
@@ -16,14 +16,15 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.utils.matcher_utils import InternalMatch, SubgraphMatcher
 
-from mlx_coverage.lowering.plan import Options, is_assertion, is_excluded
+from mlx_coverage.lowering.plan import Options, find_constants, is_assertion, is_excluded
 from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.samples import Tensor as TensorSample
+from mlx_coverage.registry.samples import evaluate, list_names
 from mlx_coverage.registry.spec import Pattern, Registry
 
-# A literal that no model holds, so that a parameter can be told from a constant.
-_SENTINEL = 0.6180339887498949
+# Literals that no model holds, so that a parameter can be told from a constant.
+_SENTINELS = {float: 0.6180339887498949, int: 999_983}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def substitute_patterns(program: ExportedProgram, registry: Registry, options: O
         options: an excluded op is not substituted.
     """
     graph = program.graph_module.graph
+    constants = find_constants(program)
     count = 0
     present = {node.target for node in graph.nodes if node.op == "call_function"}
     for pattern in registry.patterns:
@@ -51,7 +53,7 @@ def substitute_patterns(program: ExportedProgram, registry: Registry, options: O
         for traced in (_trace(pattern, dtype) for dtype in _find_dtypes(graph)):
             matcher = SubgraphMatcher(traced.graph)
             for match in matcher.match(graph):
-                count += _substitute(pattern, traced, match, registry, options)
+                count += _substitute(pattern, traced, match, registry, constants, options)
     if count:
         graph.eliminate_dead_code()
         graph.lint()
@@ -69,10 +71,11 @@ def remove_assertions(program: ExportedProgram) -> None:
 
 @cache
 def _ops(pattern: Pattern) -> frozenset[Any]:
-    # In float32: casts may still be spelled otherwise before functionalisation.
+    # Composite ops, casts among them, may be spelled otherwise before functionalisation.
     function, examples = _make_function(pattern, torch.float32)
-    graph = make_fx(function)(*examples.values()).graph
-    return frozenset(node.target for node in graph.nodes if node.op == "call_function")
+    graph = make_fx(function, pre_dispatch=True)(*examples.values()).graph
+    targets = (node.target for node in graph.nodes if node.op == "call_function")
+    return frozenset(target for target in targets if not target._can_decompose())
 
 
 def _find_dtypes(graph: Graph) -> list[torch.dtype]:
@@ -99,9 +102,9 @@ def _make_function(
 def _literals(pattern: Pattern) -> dict[str, float]:
     parameters = signature(pattern.torch_function).parameters.values()
     return {
-        p.name: _SENTINEL + index
+        p.name: _SENTINELS[p.annotation] + index
         for index, p in enumerate(parameters)
-        if p.annotation is not torch.Tensor
+        if p.annotation in _SENTINELS
     }
 
 
@@ -142,15 +145,20 @@ def _draw_examples(pattern: Pattern, dtype: torch.dtype) -> dict[str, torch.Tens
     def shape(sample: TensorSample) -> list[int]:
         found: list[int] = []
         for dim in sample.dims:
-            if isinstance(dim, str) and dim.startswith("*"):
+            assert isinstance(dim, str)
+            if dim.startswith("*"):
                 found += [2, 3]
-            else:
-                assert isinstance(dim, str)
-                found.append(sizes.setdefault(dim, 5 + 2 * len(sizes)))
+                continue
+            for name in list_names(dim):
+                sizes.setdefault(name, 5 + 2 * len(sizes))
+            found.append(evaluate(dim, sizes))
         return found
 
+    def choose_dtype(sample: TensorSample) -> torch.dtype:
+        return dtype if sample.dtype is None else getattr(torch, sample.dtype[-1])
+
     return {
-        name: torch.ones(shape(sample), dtype=dtype)
+        name: torch.ones(shape(sample), dtype=choose_dtype(sample))
         for name, sample in arguments.items()
         if isinstance(sample, TensorSample)
     }
@@ -161,6 +169,7 @@ def _substitute(
     traced: _Traced,
     match: InternalMatch,
     registry: Registry,
+    constants: Collection[Node],
     options: Options,
 ) -> bool:
     values = {name: match.nodes_map[node] for name, node in traced.parameters.items()}
@@ -170,7 +179,7 @@ def _substitute(
     with graph.inserting_before(last):
         node = graph.call_function(pattern.spec.target, tuple(values[name] for name in names))
     node.meta = dict(last.meta)
-    verdict = judge_node(node, registry)
+    verdict = judge_node(node, registry, constants)
     if not isinstance(verdict, Supported) or is_excluded(node, options):
         graph.erase_node(node)
         return False

@@ -8,6 +8,7 @@ A name with a star stands for any number of dimensions: `Tensor("*B", "K")`. Eac
 name is drawn once per example, from `Samples.sizes` or from 0 to 4.
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -233,6 +234,26 @@ def draw(
 ) -> Samples:
     """`Samples` from keyword arguments, the usual way to write one."""
     return Samples(arguments, sizes or {}, groups or {})
+
+
+def list_names(expression: str | int) -> list[str]:
+    """The dimension names in an expression, each once."""
+    if isinstance(expression, int) or expression.startswith("*"):
+        return []
+    names = [n.id for n in ast.walk(ast.parse(expression, mode="eval")) if isinstance(n, ast.Name)]
+    return [name for name in dict.fromkeys(names) if name not in _FUNCTIONS]
+
+
+def evaluate(expression: str, sizes: Mapping[str, int]) -> int:
+    """The size that an expression of names stands for.
+
+    Raises:
+        ZeroDivisionError: it divides by a size of 0.
+    """
+    return int(eval(expression, {"__builtins__": {}, **_FUNCTIONS}, dict(sizes)))
+
+
+_FUNCTIONS = {"min": min, "max": max}
 
 
 def tensor(*dims: str | int, **options: Any) -> Tensor:

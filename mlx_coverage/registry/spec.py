@@ -1,9 +1,8 @@
 """What the registry holds: entries, gaps, patterns, and families of them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter, Signature
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -123,8 +122,9 @@ class Pattern:
     it is judged, placed, documented and tested like any other.
 
     Attributes:
-        torch_function: plain torch code with annotated parameters; `Tensor` parameters
-            are matched to nodes, `float` ones to literals.
+        torch_function: plain torch code with annotated parameters; those of which `samples`
+            says that they are tensors are matched to nodes (optional ones also to None),
+            `float` and `int` ones to literals.
         spec: the entry of the substituted op.
     """
 
@@ -140,7 +140,7 @@ class Family:
     specs: list[OpSpec] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     patterns: list[Pattern] = field(default_factory=list)
-    decompositions: dict[OpOverload, Callable[..., Any]] = field(default_factory=dict)
+    decompositions: dict[OpOverload | str, Callable[..., Any]] = field(default_factory=dict)
 
     def op(
         self,
@@ -243,9 +243,11 @@ class Family:
         return declare
 
     def decomposition(
-        self, *targets: OpOverload
+        self, *targets: OpOverload | str
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare the decorated torch code as what the calls of each target are replaced by.
+
+        An op of a package that need not be installed is given by its name, `torchao::name`.
 
         Calls of an op that also has an entry, which is then declared `whole`, are replaced
         only where the entry declines them.
@@ -279,6 +281,15 @@ def define_op(torch_function: Callable[..., Any]) -> OpOverload:
     return op._opoverload
 
 
+def _find_op(target: OpOverload | str) -> OpOverload | None:
+    """The op, or the one of that name; None while nothing has registered it."""
+    if isinstance(target, OpOverload):
+        return target
+    namespace, _, name = target.partition("::")
+    packet = getattr(getattr(torch.ops, namespace), name, None)
+    return None if packet is None else packet.default
+
+
 def _rename_operands(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
     # Arguments arrive by ATen name; MLX's own functions take them by position.
     def implementation(**arguments: Any) -> Any:
@@ -295,7 +306,6 @@ class Registry:
 
     Attributes:
         patterns: in order of declaration.
-        decompositions: what calls of an op are replaced by, beside torch's and ExecuTorch's.
     """
 
     def __init__(self, families: Sequence[Family]) -> None:
@@ -308,17 +318,25 @@ class Registry:
                 self._insert(self._specs, spec.target, spec)
             for gap in family.gaps:
                 self._insert(self._gaps, gap.target, gap)
-        decompositions: dict[OpOverload, Callable[..., Any]] = {}
+        self._decompositions: dict[OpOverload | str, Callable[..., Any]] = {}
         for family in families:
             for target, function in family.decompositions.items():
-                self._check_decomposition(target, decompositions)
-                decompositions[target] = function
-        self.decompositions = MappingProxyType(decompositions)
+                self._check_decomposition(target)
+                self._decompositions[target] = function
 
-    def _check_decomposition(self, target: OpOverload, known: Collection[OpOverload]) -> None:
-        if target in known:
+    @property
+    def decompositions(self) -> Mapping[OpOverload, Callable[..., Any]]:
+        """What calls of an op are replaced by, beside torch's and ExecuTorch's.
+
+        Those of ops given by name are among them from when the op is registered.
+        """
+        found = {_find_op(target): function for target, function in self._decompositions.items()}
+        return {op: function for op, function in found.items() if op is not None}
+
+    def _check_decomposition(self, target: OpOverload | str) -> None:
+        if target in self._decompositions:
             raise ValueError(f"the decomposition of {target} is declared twice in the registry")
-        spec = self._specs.get(target)
+        spec = None if isinstance(target, str) else self._specs.get(target)
         if spec is not None and not spec.whole:
             raise ValueError(
                 f"{target} has an entry and a decomposition; declare the entry whole=True, so "

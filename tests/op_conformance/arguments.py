@@ -4,7 +4,6 @@
 raises, so that the vocabulary cannot grow without its interpretation.
 """
 
-import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from mlx_coverage.registry import samples
 from mlx_coverage.registry.dtypes import ANY
+from mlx_coverage.registry.samples import list_names
 from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.domain import DTYPES, ORDER, Domain
 from tests.op_conformance.values import (
@@ -100,10 +100,9 @@ class Drawing:
 
     def evaluate(self, expression: str) -> int:
         """A dimension's name, or Python arithmetic on names."""
-        names = list_names(expression)
-        scope = {name: self.size(name) for name in names}
+        sizes = {name: self.size(name) for name in list_names(expression)}
         try:
-            return int(eval(expression, {"__builtins__": {}, "min": min, "max": max}, scope))
+            return samples.evaluate(expression, sizes)
         except ZeroDivisionError:
             reject()
 
@@ -184,14 +183,6 @@ class Drawing:
             if not isinstance(generator, samples.BroadcastTensor):
                 high = min(high, most - taken)
         return low, max(low, high)
-
-
-def list_names(expression: str | int) -> list[str]:
-    """The dimension names in an expression."""
-    if isinstance(expression, int) or expression.startswith("*"):
-        return []
-    names = [n.id for n in ast.walk(ast.parse(expression, mode="eval")) if isinstance(n, ast.Name)]
-    return [name for name in dict.fromkeys(names) if name not in ("min", "max")]
 
 
 @singledispatch

@@ -193,3 +193,14 @@ def test_decomposition_declared_twice_raises() -> None:
         family.decomposition(torch.ops.aten.cos.default)(lambda self: self)
     with pytest.raises(ValueError, match="declared twice"):
         Registry(families)
+
+
+def test_decomposition_of_an_op_given_by_name() -> None:
+    family = Family("named")
+    family.decomposition("plugin_test::late")(lambda x: x + 1)
+    registry = Registry([family])
+    assert not registry.decompositions
+
+    late = torch.library.custom_op("plugin_test::late", lambda x: x + 1, mutates_args=(),
+                                   schema="(Tensor x) -> Tensor")  # fmt: skip
+    assert list(registry.decompositions) == [late._opoverload]
