@@ -41,6 +41,7 @@ class Drawing:
     domain: Domain
     dtype: torch.dtype | None
     avoids: frozenset[str] = frozenset()
+    favours: str | None = None
     empty: bool = False  # whether dimensions may be 0
     sizes: dict[str, int] = field(default_factory=dict)
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -135,7 +136,7 @@ class Drawing:
 
     def bounds(self, low: float | None, high: float | None) -> Bounds:
         """Bounds of values, less what the entry's limitations leave out."""
-        return Bounds(low, high, self.avoids)
+        return Bounds(low, high, self.avoids, self.favours)
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor argument, or of the first tensor of a list."""

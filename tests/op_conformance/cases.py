@@ -118,7 +118,10 @@ class Case:
 
 
 def cases(
-    spec: OpSpec, dtype: torch.dtype | None, avoids: frozenset[str] | None = None
+    spec: OpSpec,
+    dtype: torch.dtype | None,
+    avoids: frozenset[str] | None = None,
+    favours: str | None = None,
 ) -> st.SearchStrategy[Case]:
     """Calls inside the domain of an entry.
 
@@ -126,10 +129,12 @@ def cases(
         spec: the entry; it needs samples.
         dtype: of the tensors that follow the case's dtype, None where none does.
         avoids: value classes to leave out; by default what the limitations say.
+        favours: a value class of which elements should have many.
     """
     if spec.samples is None:
         raise ValueError(f"{spec.name} has no samples: conformance cannot check it")
-    return _cases(spec, dtype, list_avoided(spec, dtype) if avoids is None else avoids)
+    avoids = list_avoided(spec, dtype) if avoids is None else avoids
+    return _cases(spec, dtype, avoids, favours)
 
 
 def list_avoided(spec: OpSpec, dtype: torch.dtype | None) -> frozenset[str]:
@@ -145,12 +150,16 @@ def list_avoided(spec: OpSpec, dtype: torch.dtype | None) -> frozenset[str]:
 
 @st.composite
 def _cases(
-    draw: Callable[..., Any], spec: OpSpec, dtype: torch.dtype | None, avoids: frozenset[str]
+    draw: Callable[..., Any],
+    spec: OpSpec,
+    dtype: torch.dtype | None,
+    avoids: frozenset[str],
+    favours: str | None,
 ) -> Case:
     domain = read_domain(spec)
     # Zero-size tensors in one case of eight: more would leave little to compare.
     empty = "zero_size" not in avoids and draw(integers(0, 7), label="empty") == 7
-    drawing = Drawing(lambda s, label: draw(s), spec, domain, dtype, avoids, empty)
+    drawing = Drawing(lambda s, label: draw(s), spec, domain, dtype, avoids, favours, empty)
     for name in drawing.plan.arguments:
         drawing.argument(name)
     _draw_unnamed(drawing)

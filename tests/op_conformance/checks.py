@@ -99,12 +99,13 @@ def run_inside(
     name: str,
     *,
     avoids: frozenset[str] | None = None,
+    favours: str | None = None,
     examples: int | None = None,
     shrink: bool = True,
 ) -> int:
     """Run check (a) on many cases of one entry and dtype.
 
-    `spec`, `dtype` and `avoids` are those of `cases`, `name` is the seed, `examples` how
+    `spec`, `dtype`, `avoids` and `favours` are those of `cases`, `name` is the seed, `examples` how
     many where not as many as the profile says; `shrink` whether to look for the smallest failure.
 
     Returns:
@@ -120,7 +121,7 @@ def run_inside(
         max_examples=examples or settings().max_examples,
         phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
     )
-    @given(cases(spec, dtype, avoids))
+    @given(cases(spec, dtype, avoids, favours))
     def check(case: Case) -> None:
         nonlocal effective
         effective += is_effective(case, check_inside(case))

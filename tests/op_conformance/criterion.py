@@ -51,12 +51,23 @@ NORMWISE = {
     torch.ops.aten._fft_c2r.default,
 }
 
+# Results of these behind the first are for a backward pass: which of its kernels torch takes
+# decides whether they are set, and to what.
+FORWARD_ONLY = {
+    torch.ops.aten._embedding_bag.default,
+    torch.ops.aten._embedding_bag_forward_only.default,
+}
+
+# Products of many numbers: where some order of the factors leaves the dtype's range, the
+# result is a fact of the kernel's order.
+PRODUCTS = {torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int}
+
 # How much farther than torch's own error, and than what half a float32 ulp of the inputs
 # changes, MLX may be from the float64 reference; and ulps of the result on top.
 ERROR_FACTOR = 2.0
 SPREAD_FACTOR = 4.0
 REFERENCE_ULPS = 1.0
-PERTURBATIONS = 4
+PERTURBATIONS = 16
 
 
 @dataclass
@@ -86,6 +97,8 @@ def compare(case: Case, actual: Any, expected: Any, *, signs: bool = True) -> No
         raise MismatchError(f"{len(ours)} results, torch gives {len(theirs)}")
     if not theirs and (type(actual) is not type(expected) or actual != expected):
         raise MismatchError(f"{actual!r}, torch gives {expected!r}")
+    if case.spec.target in FORWARD_ONLY:
+        ours, theirs = ours[:1], theirs[:1]
     if case.spec.target in FREE_TIES:
         _compare_ties(case, ours.pop(), theirs.pop())
     reference = Reference(case)
@@ -146,6 +159,8 @@ def _compare_tensors(
         _require(same | (actual.isnan() & expected.isnan()), actual, expected, "value")
         return
     good = is_close(case, actual, expected)
+    if case.spec.target in PRODUCTS and not bool(good.all()):
+        good |= depends_on_order(case, expected.dtype)
     signs = (actual != 0) | (expected != 0) | (torch.signbit(actual) == torch.signbit(expected))
     signs |= not signed
     if bool(good.all() & signs.all()):
@@ -173,6 +188,16 @@ def is_close(case: Case, actual: torch.Tensor, expected: torch.Tensor) -> torch.
     ours, theirs = saturate(actual, dtype), saturate(expected, dtype)
     close = (ours - theirs).abs() <= absolute + relative * theirs.abs()
     return close | (actual.isnan() & expected.isnan())
+
+
+def depends_on_order(case: Case, dtype: torch.dtype) -> torch.Tensor:
+    """Where the large factors of a product alone overflow `dtype`, or the small underflow it."""
+    size = case.arguments["self"].to(dtype).double().abs()
+    arguments = {name: v for name, v in case.arguments.items() if name != "dtype"}
+    sized = torch.where(size.isfinite() & (size != 0), size, 1.0)
+    large = case.run_torch({**arguments, "self": sized.clamp(min=1.0)})
+    small = case.run_torch({**arguments, "self": sized.clamp(max=1.0)})
+    return (large > torch.finfo(dtype).max) | (small < torch.finfo(dtype).smallest_normal)
 
 
 def is_no_farther(
@@ -288,7 +313,9 @@ class Reference:
                 ]
                 spread, small = (s.amax(dims, keepdim=True).expand_as(s) for s in (spread, small))
             # At a jump (floor, comparison) the result does not move in proportion: no excuse.
-            yield truth, torch.where(small <= 4 * spread, spread * summed, 0.0)
+            spread = torch.where(small <= 4 * spread, spread * summed, 0.0)
+            # Each of the numbers may have been flushed to zero.
+            yield truth, spread + number * torch.finfo(torch.float32).smallest_normal
 
     def _run(self, scale: float, seed: int) -> list[torch.Tensor]:
         generator = torch.Generator().manual_seed(seed)

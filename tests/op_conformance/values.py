@@ -21,6 +21,13 @@ FLOAT_KINDS = ("ramp", "normal", "small", "special", "wide", "normal", "special"
 TAME_KINDS = tuple(kind for kind in FLOAT_KINDS if kind != "wide")
 EXACT_KINDS = ("ramp", "small")
 INTEGER_KINDS = ("ramp", "small", "wide", "special")
+TAME_INTEGER_KINDS = ("ramp", "small")
+FAVOURED_KINDS = {
+    "overflow": ("wide", "normal", "special"),
+    **dict.fromkeys(
+        ("nan", "inf", "negative_zero", "subnormal"), ("special", "normal", "small", "ramp")
+    ),
+}
 BOOL_KINDS = ("false", "true", "mixed", "mixed")
 LAYOUTS = (
     *["contiguous"] * 5,
@@ -45,11 +52,15 @@ AVOIDABLE = ("nan", "inf", "negative_zero", "subnormal", "zero_size", "rounding"
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the elements may be: `low` to `high`, None open, less the value classes of `avoids`."""
+    """What the elements may be: `low` to `high`, None open, less the value classes of `avoids`.
+
+    `favours` is a value class of which there should be many.
+    """
 
     low: float | None = None
     high: float | None = None
     avoids: frozenset[str] = frozenset()
+    favours: str | None = None
 
     @property
     def free(self) -> bool:
@@ -67,9 +78,11 @@ def list_specials(dtype: torch.dtype, bounds: Bounds) -> list[float]:
         "negative_zero": [-0.0],
         "subnormal": [subnormal, -subnormal, info.smallest_normal * info.eps],
     }
+    if bounds.favours == "overflow":
+        classes["overflow"] = [info.max, -info.max, info.max / 2]
     values = [0.0, 1.0, -1.0, 0.5, -2.5, info.smallest_normal]
     for name, members in classes.items():
-        if name not in bounds.avoids:
+        if name not in bounds.avoids and bounds.favours in (None, name):
             values += members
     return [value for value in values if _is_inside(value, bounds)]
 
@@ -86,13 +99,14 @@ def draw_elements(
     draw: Draw, label: str, shape: tuple[int, ...], dtype: torch.dtype, bounds: Bounds
 ) -> torch.Tensor:
     """Draw a contiguous tensor of the shape and dtype."""
-    kinds = (
-        BOOL_KINDS if dtype == torch.bool
-        else EXACT_KINDS if dtype.is_floating_point and "rounding" in bounds.avoids
+    kinds = FAVOURED_KINDS.get(bounds.favours) or (
+        EXACT_KINDS if dtype.is_floating_point and "rounding" in bounds.avoids
         else TAME_KINDS if dtype.is_floating_point and "overflow" in bounds.avoids
         else FLOAT_KINDS if dtype.is_floating_point or dtype.is_complex
+        else TAME_INTEGER_KINDS if "overflow" in bounds.avoids
         else INTEGER_KINDS
     )  # fmt: skip
+    kinds = BOOL_KINDS if dtype == torch.bool else kinds
     kind = draw(one_of(kinds), label=f"{label} kind")
     seed = draw(integers(0, 999), label=f"{label} seed")
     generator = np.random.default_rng(seed)

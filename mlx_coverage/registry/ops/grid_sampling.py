@@ -57,6 +57,13 @@ _FAR = Limitation(
     avoids="overflow",
 )
 
+_MIDDLE = Limitation(
+    "places a rounding off an element, or off the middle of two, are taken to be there",
+    "a half of torch's kernel holds other fractions than float32",
+    frozenset({torch.float16}),
+    avoids="subnormal",
+)
+
 
 @_declare(aten.grid_sampler_2d.default, ("H", "W"), (_LINEAR, _NEAREST, _CUBIC), (_FAR,))
 def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners):
@@ -78,7 +85,7 @@ def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners
     return rows.shape_like(grid, _mix(rows, points, interpolation_mode))
 
 
-@_declare(aten.grid_sampler_3d.default, ("D", "H", "W"), (_LINEAR, _NEAREST), (_FAR,))
+@_declare(aten.grid_sampler_3d.default, ("D", "H", "W"), (_LINEAR, _NEAREST), (_FAR, _MIDDLE))
 def grid_sampler_3d(input, grid, interpolation_mode, padding_mode, align_corners):
     """grid_sampler_3d(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor"""  # noqa: E501
     rows, points = _Rows(input), _scale(input, grid, align_corners)

@@ -26,15 +26,15 @@ def _statistics(x, axes, eps):
 
 
 _INFINITE_WEIGHT = Limitation(
-    "an infinite weight gives infinities where torch gives NaN",
+    "an infinite weight gives other infinities and NaN than in torch",
     "torch multiplies the input by weight * deviation and adds the rest, which is NaN there and "
     "loses digits elsewhere; here the weight multiplies the normalised value",
     avoids="inf",
 )
 
 _OVERFLOW = Limitation(
-    "a variance beyond float32 gives 0 where torch gives NaN",
-    "the difference of two overflowing sums in torch's kernel",
+    "a variance beyond float32 gives 0 where torch gives NaN, or 1 in a batch norm",
+    "torch's kernels subtract two overflowing sums, or sum in float64",
     avoids="overflow",
 )
 _INFINITE_MEAN = Limitation(
@@ -78,7 +78,7 @@ def _flatten(array):
     ),
     rules=[*_floats("input", "weight", "bias"), Range("normalized_shape", low=1)],
     whole=True,
-    limitations=(_OVERFLOW,),
+    limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )  # fmt: skip
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
     """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor"""  # noqa: E501
@@ -196,6 +196,7 @@ _BATCH: dict[str, Any] = {
         *_floats("input", "weight", "bias", "running_mean", "running_var"),
         Rank("input", 2),
     ],
+    limitations=(_INFINITE_WEIGHT,),
 )
 def batch_norm_no_training(input, weight, bias, running_mean, running_var, momentum, eps):
     """_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, Tensor running_var, float momentum, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
@@ -219,7 +220,7 @@ def batch_norm_no_training(input, weight, bias, running_mean, running_var, momen
         eps=_EPS,
     ),
     rules=[*_floats("input", "weight", "bias"), NonEmpty("input"), Rank("input", 2)],
-    limitations=(_INFINITE_WEIGHT,),
+    limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )
 def batch_norm_no_stats(input, weight, bias, training, momentum, eps):
     """_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501

@@ -134,6 +134,11 @@ def var(self, dim=None, *, correction=None, keepdim=False):
             "torch's one-pass update subtracts infinities",
             avoids="inf",
         ),
+        Limitation(
+            "the mean beside the variance is infinite where the sum overflows",
+            "torch's one-pass update forms no sum",
+            avoids="overflow",
+        ),
     ),
 )
 def var_mean(self, dim=None, *, correction=None, keepdim=False):

@@ -14,7 +14,7 @@ aten = torch.ops.aten
 family = Family("scan")
 
 
-_WIDE_SUMS = "torch's CPU kernel scans in float64, which MLX has on no GPU"
+_WIDE_PRODUCTS = "torch's CPU kernel scans in float64, which MLX has on no GPU"
 
 
 def _scan(function, x, dim):
@@ -26,14 +26,6 @@ def _scan(function, x, dim):
     aten.cumsum.default,
     samples=elementwise(dim=Dim()),
     rules=[Dtype("self", ANY), ResultDtype(ANY)],
-    limitations=(
-        Limitation(
-            "sums that leave float32's range stay infinite, and come back in torch",
-            _WIDE_SUMS,
-            FLOAT,
-            avoids="overflow",
-        ),
-    ),
 )
 def cumsum(self, dim, *, result_dtype):
     """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
@@ -47,14 +39,13 @@ def cumsum(self, dim, *, result_dtype):
     limitations=(
         Limitation(
             "products that leave float32's range stay infinite, and come back in torch",
-            _WIDE_SUMS,
-            FLOAT,
+            _WIDE_PRODUCTS,
             avoids="overflow",
         ),
         Limitation(
             "products that fall below float32's range and then meet an infinity are NaN, "
             "and infinite in torch",
-            _WIDE_SUMS,
+            _WIDE_PRODUCTS,
             FLOAT,
             avoids="inf",
         ),

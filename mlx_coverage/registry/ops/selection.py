@@ -153,10 +153,11 @@ def histc(self, bins=100, min=0, max=0):
     low, high = mx.array(min, self.dtype), mx.array(max, self.dtype)
     if min == max:
         low, high = mx.min(values), mx.max(values)
-        low, high = mx.where(low == high, low - 1, low), mx.where(low == high, high + 1, high)
     inside = (values >= low) & (values <= high)
-    # The order of torch's own steps, which decides at the edges of bins.
-    places = mx.where(inside, (values - low) * bins / (high - low), 0)
+    # The order of torch's own steps, which decides at the edges of bins. Around equal elements
+    # it lays the bins over two units, which float32 loses beside large ones.
+    places = mx.where(low == high, bins / 2, (values - low) * bins / (high - low))
+    places = mx.where(inside, places, 0)
     # The last bin is closed; an infinite width makes places that are no numbers.
     places = mx.clip(mx.astype(places, mx.int32), 0, bins - 1)
     counts = mx.zeros([bins], mx.float32)
