@@ -92,6 +92,19 @@ def test_weights_are_not_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "meta" in capsys.readouterr().err
 
 
+def test_fix_of_a_refused_program_is_verified(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = "example_inputs = (torch.ones(3, 4), torch.linspace(-1, 1, 18).view(3, 6))"
+    text = f"{models.PREAMBLE}model = nn.Bilinear(4, 6, 5).eval()\n{inputs}\n"
+    (folder / "gate.py").write_text(text)
+    assert main(["check", "gate.py", "--fixes", "--report", "json:report.json"]) == 3
+    assert "(verified: " in capsys.readouterr().out
+    report = from_json((folder / "report.json").read_text())
+    finding = next(f for f in report.methods[0].findings if f.op == "aten._trilinear.default")
+    assert [(fix.kind, fix.verified) for fix in finding.fixes] == [("module", True)]
+
+
 def test_op_outside_core_aten_is_refused_and_still_analysed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

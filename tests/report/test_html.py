@@ -90,6 +90,14 @@ def test_page_says_what_the_report_says() -> None:
     assert "by way of plain/lib.py:3" in text
 
 
+def test_program_that_does_not_lower_is_not_said_to() -> None:
+    report = make_report()
+    assert "lowers, and then does not load" in render_html(report)
+    failed = replace(report.stages[2], status="failed", sentence="refused")
+    stages = (*report.stages[:2], failed, report.stages[3])
+    assert "lowers, and then does not load" not in render_html(replace(report, stages=stages))
+
+
 def test_failure_is_shown_with_its_line() -> None:
     text = Page(render_html(make_failure())).text
     assert "export failed" in text
