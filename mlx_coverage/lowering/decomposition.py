@@ -10,6 +10,7 @@ that a plan can be made from here on, and ExecuTorch finds nothing more to decom
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch.fx import Node
 
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
-from mlx_coverage.lowering.retracing import run_decompositions
+from mlx_coverage.lowering.retracing import count_composites, run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
@@ -38,7 +39,7 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table() | registry.decompositions
+    table = _read_table(count_composites()) | registry.decompositions
     program = _apply_declared(program, registry)
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
@@ -91,7 +92,8 @@ def _lay_out_operands(program: ExportedProgram) -> None:
         node.args = (laid_out, size, stride, start - value.storage_offset())
 
 
-def _read_table() -> dict[Any, Callable[..., Any]]:
+@cache
+def _read_table(composites: int) -> dict[Any, Callable[..., Any]]:
     # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
     table: Any = _default_decomposition_table()
     return dict(table.materialize() if hasattr(table, "materialize") else table)
