@@ -12,7 +12,15 @@ from functools import cached_property
 from torch._ops import OpOverload
 from torch.fx import Node
 
-from mlx_coverage.analyze.model import NONE, Blocker, Figures, Step
+from mlx_coverage.analyze.model import (
+    NONE,
+    Blocker,
+    Figures,
+    SearchExtent,
+    Step,
+    Untried,
+    WayEnd,
+)
 from mlx_coverage.analyze.schedule import Schedule
 from mlx_coverage.lowering.plan import Delegated, PartitionPlan
 from mlx_coverage.registry.call import canonicalize, name_target
@@ -24,7 +32,7 @@ Rating = tuple[int, int, int, int, Key]
 
 # Making a plan again takes linear time; in a large program with many blockers, the most
 # frequent ones are tried, until this many nodes have been placed.
-_BUDGET = 1_000_000
+BUDGET = 1_000_000
 # A greedy step tries so many of the remaining blockers, the best ones when alone.
 _CANDIDATES = 6
 _STEPS = 8
@@ -70,7 +78,9 @@ class Search:
             if isinstance(verdict, Unsupported):
                 key = (name_target(canonicalize(node.target)), verdict.primary.slug)
                 self._members.setdefault(key, []).append(node)
-        self._left = _BUDGET
+        self._budget = self._left = BUDGET
+        self._untried: list[Key] = []
+        self._end: WayEnd = "complete"
 
     def rank(self) -> tuple[Blocker, ...]:
         """Every blocker, the most rewarding first.
@@ -81,8 +91,9 @@ class Search:
         outcomes = {}
         for key in sorted(self._members, key=lambda key: (-len(self._members[key]), key)):
             if self._left <= 0:
-                break
-            outcomes[key] = self._suppose([key])
+                self._untried.append(key)
+            else:
+                outcomes[key] = self._suppose([key])
         ranked = sorted(outcomes, key=self._rate(outcomes, self._now))
         return tuple(self._describe(key, outcomes[key]) for key in ranked)
 
@@ -108,7 +119,14 @@ class Search:
                     crossing_bytes=now.crossing_bytes,
                 )
             )
+        if remaining or self._untried:
+            self._end = "steps" if len(steps) == _STEPS else "budget"
         return tuple(steps)
+
+    def describe_extent(self) -> SearchExtent:
+        """How far it went."""
+        untried = (Untried(op, slug, len(self._members[op, slug])) for op, slug in self._untried)
+        return SearchExtent(self._budget, tuple(untried), self._end)
 
     def _suppose(self, keys: Iterable[Key]) -> _Outcome:
         verdicts = dict(self._now.plan.verdicts)

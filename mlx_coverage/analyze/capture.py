@@ -20,12 +20,14 @@ from torch._export.verifier import SpecViolationError
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
+from torch.fx import GraphModule
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
 from mlx_coverage.analyze.interface import find_refusal
 from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_node
+from mlx_coverage.lowering.codegen import defer_code
 from mlx_coverage.lowering.decomposition import list_preserved
 from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, convert_to_edge
 from mlx_coverage.lowering.partitioner import MLXPartitioner
@@ -35,6 +37,7 @@ from mlx_coverage.registry.call import canonicalize, name_target
 
 _NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen opset")
 _NOT_TAKEN = "was not decomposed or delegated"
+_SHARED = frozenset({"stack_trace", "nn_module_stack", "torch_fn"})
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,20 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
     Raises:
         CaptureError: torch.export, or the model's own code, raises.
     """
-    return {
-        name: value if isinstance(value, ExportedProgram) else _export(name, value, len(methods))
-        for name, value in methods.items()
-    }
+    programs: dict[str, ExportedProgram] = {}
+    for name, value in methods.items():
+        if isinstance(value, ExportedProgram):
+            programs[name] = value
+        else:
+            programs[name] = _export(name, value, len(methods))
+            _share_metadata(programs[name])
+    return programs
 
 
 def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
     printed, graph = io.StringIO(), ""
     try:
-        with redirect_stderr(printed):
+        with redirect_stderr(printed), defer_code():
             return torch.export.export(
                 given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes
             )
@@ -89,6 +96,22 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
     finally:
         # What the model prints is the user's; the half-built graph that torch prints is noise.
         sys.stderr.write(printed.getvalue().replace(graph, "") if graph else printed.getvalue())
+
+
+def _share_metadata(program: ExportedProgram) -> None:
+    """Let nodes that were called on the same lines and in the same modules say so once.
+
+    Every node has texts of its own, a kilobyte and more, and few of them differ.
+    """
+    known: dict[Any, Any] = {}
+    for module in program.graph_module.modules():
+        if not isinstance(module, GraphModule):
+            continue
+        for node in module.graph.nodes:
+            for key in _SHARED & node.meta.keys():
+                value = node.meta[key]
+                same = tuple(value.items()) if isinstance(value, dict) else value
+                node.meta[key] = known.setdefault((key, same), value)
 
 
 def plan_methods(
@@ -113,10 +136,10 @@ def plan_methods(
     for name, program in programs.items():
         partitioner = make()
         try:
-            with follow(f"decomposing {name}"):
+            with follow(f"decomposing {name}"), defer_code():
                 prepared = partitioner.transform_for_pre_decomposition(program)
                 kept = list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
-            with follow(f"converting {name} to ExecuTorch's edge dialect"):
+            with follow(f"converting {name} to ExecuTorch's edge dialect"), defer_code():
                 edge = convert_to_edge(prepared)
                 refused |= _is_refused(edge, kept)
         except RefusedFunctionError as error:

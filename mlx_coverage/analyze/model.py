@@ -25,6 +25,7 @@ FixKind = Literal[
     "decomposition", "cast", "contiguous", "overload", "static", "module", "registration"
 ]
 OpStanding = Literal["full", "partial", "gap", "none"]
+WayEnd = Literal["complete", "steps", "budget"]
 TargetName = Literal["mlx-coverage", "executorch"]
 
 # In columns of numbers: a figure that is not modelled, or an index that leads nowhere.
@@ -396,6 +397,43 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Untried:
+    """A blocker that a search for gains did not get to.
+
+    Attributes:
+        op: ATen name.
+        slug: the primary reason.
+        nodes: how many nodes fall back for it.
+    """
+
+    op: str
+    slug: str
+    nodes: int
+
+
+@dataclass(frozen=True)
+class SearchExtent:
+    """How far the search for what would help went.
+
+    Attributes:
+        budget: how many nodes plans made again may hold in all; once spent, no further one is
+            made.
+        untried: blockers that were left out at the budget, the most frequent first.
+        end: why the way ends: no blocker is left, it has its full number of steps, or the
+            budget is spent.
+    """
+
+    budget: int
+    untried: tuple[Untried, ...]
+    end: WayEnd
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the budget ended it."""
+        return bool(self.untried) or self.end == "budget"
+
+
+@dataclass(frozen=True)
 class Constants:
     """Parameters, buffers that nothing writes, and constants; each tensor once.
 
@@ -446,8 +484,8 @@ class MethodReport:
         graph: every node.
         blockers: what keeps nodes off the delegate, the most rewarding first: by partitions
             saved, FLOPs, nodes and bytes gained.
-        way: which blockers to mend one after the other, greedily; ends where all nodes are
-            delegated or nothing more is gained.
+        way: which blockers to mend one after the other, greedily, in a few steps.
+        search: how far the search for these two went.
         constants: weights.
         sizes: symbolic sizes that the figures were computed at.
         kernels_missing: fallback ops that the installed ExecuTorch runtime has no kernel
@@ -468,6 +506,7 @@ class MethodReport:
     graph: Graph
     blockers: tuple[Blocker, ...]
     way: tuple[Step, ...]
+    search: SearchExtent
     constants: Constants
     sizes: tuple[SizeHint, ...]
     kernels_missing: tuple[str, ...]

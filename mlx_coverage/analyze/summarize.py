@@ -38,6 +38,7 @@ from mlx_coverage.analyze.model import (
     OpCount,
     OpStatus,
     ReasonText,
+    SearchExtent,
     Segment,
     SizeHint,
     Source,
@@ -57,6 +58,7 @@ from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
 
 _T = TypeVar("_T")
+_Gains = tuple[tuple[Blocker, ...], tuple[Step, ...], SearchExtent]
 
 
 def summarize(
@@ -173,8 +175,8 @@ class _Summary:
             (node, self._figures[node], self._is_delegated(node)) for node in self._nodes
         )
         sources = tuple(dict.fromkeys(self._places.values()))
-        unknown: tuple[tuple[Blocker, ...], tuple[Step, ...]] = ((), ())
-        blockers, way = _attempt("blockers", self._find_blockers, unknown, self._missing)
+        unknown: _Gains = ((), (), SearchExtent(0, (), "complete"))
+        blockers, way, extent = _attempt("blockers", self._find_blockers, unknown, self._missing)
         return MethodReport(
             name=self._name,
             total=self._add(self._nodes),
@@ -190,6 +192,7 @@ class _Summary:
             graph=self._make_graph(ops, place_of, sources, finding_of),
             blockers=blockers,
             way=way,
+            search=extent,
             constants=self._weigh_constants(),
             sizes=self._list_sizes(),
             kernels_missing=tuple(sorted({_name(node) for node in self._kernels})),
@@ -210,10 +213,10 @@ class _Summary:
         missing = find_missing_kernels(targets.values()) if targets else {}
         return {node: missing[target] for node, target in targets.items() if target in missing}
 
-    def _find_blockers(self) -> tuple[tuple[Blocker, ...], tuple[Step, ...]]:
+    def _find_blockers(self) -> _Gains:
         search = Search(self._plan, self._figures)
         blockers = search.rank()
-        return blockers, search.find_way(blockers)
+        return blockers, search.find_way(blockers), search.describe_extent()
 
     def _is_delegated(self, node: Node) -> bool:
         return isinstance(self._plan.placements[node], Delegated)

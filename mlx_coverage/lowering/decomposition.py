@@ -12,6 +12,7 @@ nothing more to decompose.
 import copy
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
-from mlx_coverage.lowering.retracing import run_decompositions
+from mlx_coverage.lowering.retracing import count_composites, run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
@@ -42,7 +43,7 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table() | dict(registry.decompositions)
+    table = _read_table(count_composites()) | dict(registry.decompositions)
     program = _apply_declared(program, registry)
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
@@ -114,7 +115,8 @@ def _find_base(node: Node) -> Node:
         node = base  # type: ignore[assignment]
 
 
-def _read_table() -> dict[Any, Callable[..., Any]]:
+@cache
+def _read_table(composites: int) -> dict[Any, Callable[..., Any]]:
     # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
     table: Any = _default_decomposition_table()
     return dict(table.materialize() if hasattr(table, "materialize") else table)

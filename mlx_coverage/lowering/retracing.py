@@ -9,6 +9,7 @@ Programs with parts that this cannot carry over take torch's way.
 import copy
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -106,10 +107,10 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
     placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
     retracer = _Retracer(program, mode.shape_env, composite, functional)
     with (
+        retracer.overriding,
         torch.no_grad(),
         _ignore_backend_decomps(),
         _compiling_state_context(),
-        _override_composite_implicit_decomp(composite),
         tracing(TracingContext(mode)),
         mode,
         enable_python_dispatcher(),
@@ -151,12 +152,18 @@ def _is_known(node: Node, module: GraphModule) -> bool:
 
 
 def _split(table: Table) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    # Collecting the composite ops takes torch longer than a small program; their number
-    # changes only when a library is loaded.
-    count = len(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
-    composite = {op: table.get(op, _special_op_to_preserve_cia) for op in _list_preservable(count)}
+    preservable = _list_preservable(count_composites())
+    composite = {op: table.get(op, _special_op_to_preserve_cia) for op in preservable}
     composite |= {op: run for op, run in table.items() if op in composite}
     return composite, {op: run for op, run in table.items() if op not in composite}
+
+
+def count_composites() -> int:
+    """How many composite ops there are: it changes only when a library is loaded.
+
+    Collecting them takes torch longer than a small program, so that it is done once for each.
+    """
+    return len(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
 
 
 @cache
@@ -166,7 +173,13 @@ def _list_preservable(count: int) -> tuple[Any, ...]:
 
 
 class _Retracer:
-    """One walk over a program's graph, below `make_fx`."""
+    """One walk over a program's graph, below `make_fx`.
+
+    Attributes:
+        mutated: the inputs that the program writes to, once it has run.
+        overriding: to be open meanwhile; composite ops are decomposed as the table says from
+            the first call on that is not carried over.
+    """
 
     def __init__(
         self, program: ExportedProgram, shapes: Any, composite: Table, functional: Table
@@ -177,6 +190,8 @@ class _Retracer:
         self._graph = program.graph_module.graph
         self._composite = composite
         self._functional = functional
+        self.overriding = ExitStack()
+        self._is_overriding = False
         self._mode = FunctionalTensorMode(export=True, _allow_token_discovery=True)
         self._values: dict[Node, Any] = {}
         self._changed: set[Node] = set()
@@ -289,6 +304,10 @@ class _Retracer:
         return track_tensor_tree(value, proxy, constant=None, tracer=self._tracer)
 
     def _dispatch(self, node: Node) -> Any:
+        if not self._is_overriding:
+            # Patches half a thousand ops, which takes as long as tracing a small program.
+            self._is_overriding = True
+            self.overriding.enter_context(_override_composite_implicit_decomp(self._composite))
         with self._mode:
             args, kwargs = self._map((node.args, dict(node.kwargs)))
             args, kwargs = pytree.tree_map_only(torch.Tensor, self._wrap, (args, kwargs))

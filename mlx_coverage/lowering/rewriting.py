@@ -228,7 +228,6 @@ def rewrite_declined(
             _join_casts(graph)
         graph.eliminate_dead_code()
         graph.lint()
-        program.graph_module.recompile()
     return count
 
 

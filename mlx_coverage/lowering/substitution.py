@@ -57,7 +57,6 @@ def substitute_patterns(program: ExportedProgram, registry: Registry, options: O
     if count:
         graph.eliminate_dead_code()
         graph.lint()
-        program.graph_module.recompile()
     return count
 
 

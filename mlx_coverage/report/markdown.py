@@ -8,6 +8,7 @@ from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.verdict import (
     describe_blockers,
+    describe_cut,
     describe_fixes,
     describe_missing_kernels,
     describe_verdict,
@@ -77,6 +78,9 @@ def _show_method(method: MethodReport, named: bool) -> Iterator[str]:
         yield "What would help most:"
         yield ""
         yield from (f"- {escape_markdown(text)}" for text in describe_blockers(method))
+        for text in describe_cut(method):
+            yield ""
+            yield escape_markdown(text)
     if method.findings:
         yield ""
         yield "| nodes | op | reason | source | what usually helps |"

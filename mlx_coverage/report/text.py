@@ -16,6 +16,7 @@ from mlx_coverage.analyze.model import (
 )
 from mlx_coverage.report.verdict import (
     describe_blockers,
+    describe_cut,
     describe_missing_kernels,
     describe_work,
 )
@@ -133,7 +134,7 @@ class _Page:
         if method.blockers:
             yield ""
             yield self._style("WHAT WOULD HELP MOST", "dim")
-            for text in describe_blockers(method):
+            for text in (*describe_blockers(method), *describe_cut(method)):
                 yield from self._wrap(sanitize(text), 2, 2)
 
     def _bar(self, method: MethodReport) -> str:

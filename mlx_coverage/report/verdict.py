@@ -16,6 +16,8 @@ from mlx_coverage.analyze.model import (
 
 # Blockers that are shown; JSON and HTML hold all of them.
 _BLOCKERS = 3
+# Blockers that a search did not get to, and that are named.
+_UNTRIED = 5
 
 
 def describe_verdict(counts: CoverageReport | MethodReport) -> str:
@@ -73,6 +75,22 @@ def describe_fixes(finding: Finding) -> Iterator[str]:
     """What would mend it, and whether that was tried."""
     for fix in finding.fixes:
         yield f"{fix.title} ({'verified' if fix.verified else 'not verified'})"
+
+
+def describe_cut(method: MethodReport) -> Iterator[str]:
+    """That the search for what would help ended at its budget, and what was left out."""
+    search = method.search
+    if not search.is_cut:
+        return
+    parts = [f"The search stopped after placing {search.budget} nodes"]
+    if search.untried:
+        shown = search.untried[:_UNTRIED]
+        named = [f"{each.op} ({each.slug}, {format_count(each.nodes, 'node')})" for each in shown]
+        if len(shown) < len(search.untried):
+            named.append(format_count(len(search.untried) - len(shown), "further blocker"))
+        parts.append(f"not tried: {', '.join(named)}")
+    tried = f"up to {len(method.way)} together" if method.way else "none"
+    yield "; ".join(parts) + f"; combinations tried: {tried}."
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mlx_coverage.analyze import blockers
 from mlx_coverage.analyze.capture import Capture
-from mlx_coverage.analyze.model import CoverageReport, MethodReport
+from mlx_coverage.analyze.model import (
+    CoverageReport,
+    MethodReport,
+    SearchExtent,
+    Untried,
+    from_json,
+    to_json,
+)
 from mlx_coverage.analyze.summarize import summarize
-from mlx_coverage.report import render_text
+from mlx_coverage.lowering.plan import PartitionPlan
+from mlx_coverage.report import render_html, render_markdown, render_text
 from tests.analyze.planning import make_plan
 
 EXCLUDED = (torch.ops.aten.group_norm.default, torch.ops.aten.upsample_nearest2d.vec)
@@ -58,10 +67,14 @@ class UNet(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def report() -> CoverageReport:
+def plan() -> PartitionPlan:
     # ExecuTorch takes an upsampling apart that is not delegated; here it stays whole.
-    found = make_plan(UNet(), torch.ones(1, 1, 8, 8), exclude=EXCLUDED)
-    return summarize("unet.py", Capture({"forward": found}))
+    return make_plan(UNet(), torch.ones(1, 1, 8, 8), exclude=EXCLUDED)
+
+
+@pytest.fixture(scope="module")
+def report(plan: PartitionPlan) -> CoverageReport:
+    return summarize("unet.py", Capture({"forward": plan}))
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +113,41 @@ def test_terminal_says_what_would_help(report: CoverageReport) -> None:
     gains = shown[shown.index("WHAT WOULD HELP MOST") :].splitlines()
     assert gains[1].startswith(f"  {GROUP_NORM} (plan/excluded): 25 nodes more on MLX, 3 part")
     assert gains[3] == f"  both together ({GROUP_NORM}, {UPSAMPLE}): 100 % on MLX, 1 partition"
+
+
+def test_whole_search_says_nothing(report: CoverageReport, method: MethodReport) -> None:
+    assert method.search == SearchExtent(blockers.BUDGET, (), "complete")
+    assert "search stopped" not in render_text(report)
+
+
+@pytest.mark.parametrize(
+    ("plans", "untried", "end", "left"),
+    [
+        (1, (Untried(UPSAMPLE, "plan/excluded", 2),), "budget", "combinations tried: none."),
+        (2, (), "budget", "combinations tried: none."),
+        (4, (), "budget", "combinations tried: up to 1 together."),
+        (5, (), "complete", None),
+    ],
+)
+def test_search_that_is_cut_says_so(
+    plan: PartitionPlan,
+    monkeypatch: pytest.MonkeyPatch,
+    plans: int,
+    untried: tuple[Untried, ...],
+    end: str,
+    left: str | None,
+) -> None:
+    """A plan made again holds as many nodes as the first; the two blockers make five of them."""
+    budget = plans * len(plan.placements)
+    monkeypatch.setattr(blockers, "BUDGET", budget)
+    report = summarize("unet.py", Capture({"forward": plan}))
+    assert from_json(to_json(report)) == report
+    (method,) = report.methods
+    assert (method.search.budget, method.search.untried) == (budget, untried)
+    assert method.search.end == end
+    assert len(method.blockers) == 2 - len(untried)
+    pages = (render_text(report, width=500), render_markdown(report), render_html(report))
+    for page in pages:
+        assert (f"The search stopped after placing {budget} nodes" in page) == (left is not None)
+        assert left is None or left in page.replace("<wbr>", "")
+        assert ("not tried: aten.upsample" in page.replace("<wbr>", "")) == bool(untried)

@@ -28,12 +28,14 @@ from mlx_coverage.analyze.model import (
     OpStatus,
     Place,
     ReasonText,
+    SearchExtent,
     Segment,
     SizeHint,
     Source,
     SourceFile,
     Stage,
     Step,
+    Untried,
     Versions,
 )
 
@@ -101,6 +103,7 @@ def make_report(text: str = "plain") -> CoverageReport:
         graph=graph,
         blockers=(Blocker(f"aten.{text}.default", "op/dtype", 24, ("op/rank",), cpu, 1, 0, 40),),
         way=(Step(f"aten.{text}.default", "op/dtype", 99, cpu, 1, 0),),
+        search=SearchExtent(100, (Untried(f"aten.{text}.default", "op/rank", 3),), "budget"),
         constants=Constants(3, 1200, 1200, 0, 80),
         sizes=(SizeHint("s77", 10),),
         kernels_missing=(f"aten.{text}.default",),
