@@ -27,7 +27,7 @@ def defer_code() -> Iterator[None]:
 
 def _defer(module: GraphModule) -> None:
     # Each graph module has a class of its own, as fx has it.
-    type(module).forward = _generate_and_call  # type: ignore[method-assign, assignment]
+    type(module).forward = _generate_and_call
 
 
 def _generate_and_call(module: GraphModule, *args: Any, **kwargs: Any) -> Any:

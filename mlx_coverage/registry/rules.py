@@ -120,20 +120,32 @@ class Rank:
 
 @dataclass(frozen=True)
 class Static:
-    """`argument` is known at export: no symbolic size in its value or its tensor's shape."""
+    """`argument` is known at export: no symbolic size in its value or its tensor's shape.
+
+    Attributes:
+        argument: a tensor, a number or a list.
+        first: the first dimension of a tensor that must be static.
+        where: a flag; the rule holds of calls in which it is true.
+    """
 
     argument: str
+    first: int = 0
+    where: str | None = None
 
     def check(self, call: Call) -> Iterator[Reason]:
-        if _is_symbolic(call.arguments.get(self.argument)):
+        value = call.arguments.get(self.argument)
+        value = list(value.shape[self.first :]) if isinstance(value, torch.Tensor) else value
+        if _is_symbolic(value) and (self.where is None or call.arguments[self.where]):
+            condition = f" and `{self.where}` is True" if self.where else ""
             yield Reason(
                 reasons.DYNAMIC_ARGUMENT,
-                f"`{self.argument}` depends on a dynamic size; accepted: a static one",
+                f"`{self.argument}` depends on a dynamic size{condition}; accepted: a static one",
                 self.argument,
             )
 
     def describe(self) -> str:
-        return f"{self.argument} is static"
+        condition = f" where {self.where} is true" if self.where else ""
+        return f"{self.argument} is static{condition}"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _refuse(strategy: Any, label: str) -> Any:
 
 
 def _list_frozen(spec: OpSpec, plan: samples.Samples) -> set[str]:
-    static = {rule.argument for rule in spec.rules if isinstance(rule, rules.Static)}
+    static = {r.argument for r in spec.rules if isinstance(r, rules.Static) and not r.where}
     frozen: set[str] = set()
     for name, generator in plan.arguments.items():
         if isinstance(generator, _TIES):

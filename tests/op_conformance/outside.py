@@ -171,7 +171,8 @@ def _(rule: rules.Static, case: Case, draw: Draw) -> Case:
         reject()
     else:
         symbolic = symbolize(torch.ones(5)).shape[0]
-    return case.replace(**{rule.argument: symbolic})
+    flag = {rule.where: True} if rule.where else {}
+    return case.replace(**flag, **{rule.argument: symbolic})
 
 
 @step_outside.register

@@ -109,7 +109,7 @@ class Sized(torch.nn.Module):
 
 def says_static(spec: OpSpec) -> bool:
     """Whether a rule names an argument that must be static."""
-    return any(isinstance(rule, rules.Static) for rule in spec.rules)
+    return any(isinstance(rule, rules.Static) and not rule.where for rule in spec.rules)
 
 
 def choose_growing(spec: OpSpec) -> Growth | None:

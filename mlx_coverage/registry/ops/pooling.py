@@ -13,8 +13,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import FLOAT, INTEGER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.reasons import DYNAMIC_ARGUMENT
-from mlx_coverage.registry.rules import Dtype, Predicate, Range, Rank
+from mlx_coverage.registry.rules import Dtype, Range, Rank, Static
 from mlx_coverage.registry.samples import Choice, Sizes, draw, tensor
 from mlx_coverage.registry.shapes import along, expand_list, slice_axis
 from mlx_coverage.registry.spec import Family
@@ -24,13 +23,8 @@ family = Family("pooling")
 _BATCH = {"*B": (0, 1)}
 
 
-def _is_counted(call):
-    """Whether the number of windows is known: export freezes how a dynamic size is rounded up."""
-    sizes = call.arguments["self"].shape[1:]  # all but the batch
-    return not call.arguments["ceil_mode"] or all(isinstance(size, int) for size in sizes)
-
-
-_COUNTED = Predicate(_is_counted, DYNAMIC_ARGUMENT, "ceil_mode where sizes are static", "ceil_mode")
+# Export freezes how the dynamic number of windows is rounded up.
+_COUNTED = Static("self", first=1, where="ceil_mode")
 
 
 @dataclass(frozen=True)
