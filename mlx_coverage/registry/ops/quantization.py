@@ -215,7 +215,7 @@ def quantized_linear(
             avoids="rounding",
         ),
         Limitation(
-            "an infinite scale gives NaN for weights that are infinite in torch",
+            "a scale that is infinite, or so large that its product with a code is, gives NaN",
             "MLX adds a bias of the other sign, which is infinite, too",
             avoids="inf",
         ),
