@@ -209,13 +209,13 @@ def quantized_linear(
     ],
     limitations=(
         Limitation(
-            "in float32 a weight of several groups is out by a rounding of the largest of its bits",
+            "in float32 a weight is out by as much as a rounding of the largest of its bits",
             "MLX forms it as scale * code + bias, where the bias cancels most of the product",
             dtypes=frozenset({torch.float32}),
             avoids="rounding",
         ),
         Limitation(
-            "an infinite scale gives NaN for weights that are infinite in torch",
+            "a scale that is infinite, or so large that its product with a code is, gives NaN",
             "MLX adds a bias of the other sign, which is infinite, too",
             avoids="inf",
         ),
@@ -235,9 +235,9 @@ def scaled_int8_product(input: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
 @family.pattern(
     scaled_int8_product,
     samples=draw(
-        _SIZES,
-        input=tensor("B", "32*S"),
-        weight=tensor("N", "32*S", dtype=("int8",)),
+        {**_SIZES, "D": (1, 2)},
+        input=tensor("B", "32*S//D"),
+        weight=tensor("N", "32*S//D", dtype=("int8",)),
         scale=tensor("N"),
     ),
     rules=[
@@ -249,7 +249,7 @@ def scaled_int8_product(input: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         Rank("weight", 2, 2),
         Constant("weight"),
         Predicate(
-            lambda call: _is_grouped(call.tensors("weight")[0].shape[1], 1),
+            lambda call: _is_grouped(call.tensors("weight")[0].shape[-1], 1),
             reasons.ARGUMENT_VALUE,
             f"a multiple of {_GROUPS[-1]} columns of `weight`",
             "weight",
@@ -258,26 +258,24 @@ def scaled_int8_product(input: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
 )
 def multiply_int8(input, weight, scale):
     """scaled_int8_product(Tensor input, Tensor weight, Tensor scale) -> Tensor"""
-    return _multiply(input, weight, mx.expand_dims(scale, 1), None, 8)
+    # Whole numbers until the end, as in torch: exact, and what overflows is the same.
+    whole = mx.ones([weight.shape[0], 1], mx.float32)
+    return _multiply(input, weight, whole, None, 8) * scale
 
 
 def _multiply(input, weight, scale, zero_point, bits):
     """`input` times the transposed weight, in float32."""
     # MLX computes in the dtype of the scales: in halves its error is several times torch's.
-    row_scale = scales = mx.astype(scale, mx.float32)
-    groups = scale.shape[1]
-    if groups == 1:  # whole numbers until the end, which are exact
-        scales = mx.ones_like(scales)
+    scales = mx.astype(scale, mx.float32)
     lowest = -(2 ** (bits - 1))
     biases = scales * (lowest if zero_point is None else lowest - mx.astype(zero_point, mx.float32))
-    own = weight.shape[1] // groups
+    own = weight.shape[1] // scale.shape[1]
     size = next(size for size in _GROUPS if own % size == 0)
     if own > size:
         scales, biases = (mx.repeat(a, own // size, 1) for a in (scales, biases))
-    result = mx.quantized_matmul(
+    return mx.quantized_matmul(
         input, _pack(weight, bits), scales, biases, transpose=True, group_size=size, bits=bits
     )
-    return result * mx.squeeze(row_scale, 1) if groups == 1 else result
 
 
 def _pack(weight, bits):
