@@ -43,7 +43,7 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table(count_composites()) | dict(registry.decompositions)
+    table = _read_table() | dict(registry.decompositions)
     program = _apply_declared(program, registry)
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
@@ -115,8 +115,12 @@ def _find_base(node: Node) -> Node:
         node = base  # type: ignore[assignment]
 
 
+def _read_table() -> dict[Any, Callable[..., Any]]:
+    return _collect_table(count_composites())
+
+
 @cache
-def _read_table(composites: int) -> dict[Any, Callable[..., Any]]:
+def _collect_table(composites: int) -> dict[Any, Callable[..., Any]]:
     # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
     table: Any = _default_decomposition_table()
     return dict(table.materialize() if hasattr(table, "materialize") else table)

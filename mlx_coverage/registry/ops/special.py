@@ -102,7 +102,12 @@ def _i1e(x):
 
 
 def _unscale(function):
-    return lambda x: mx.exp(mx.abs(mx.astype(x, mx.float32))) * function(x)
+    def unscaled(x):
+        # In two steps: the exponential overflows before the result does.
+        root = mx.exp(0.5 * mx.abs(mx.astype(x, mx.float32)))
+        return root * function(x) * root
+
+    return unscaled
 
 
 family.unary(
