@@ -205,6 +205,7 @@ def _capture(
         if getattr(args, "fixes", False) and planned.refused is None:
             with console.progress("trying fixes"):
                 found = try_fixes(methods, programs, planned, make, execute)
+    del programs, methods  # a plan has a graph of its own
     verified = args.verify and planned.refused is None
     report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
     return apply_suppressions(report, _list_files(model), BY_SLUG), planned.refused

@@ -35,9 +35,11 @@ from torch._export.passes.replace_view_ops_with_view_copy_ops_pass import (
 )
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
-from torch.fx import Interpreter, Node
+from torch.fx import Graph, GraphModule, Interpreter, Node
 
 from mlx_coverage.lowering.retracing import agree
+
+_HISTORY = frozenset({"from_node", "original_aten", "seq_nr", "tensor_meta", "torch_fn"})
 
 
 def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
@@ -47,6 +49,7 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
         program: as `prepare_program` gives it.
     """
     config = EdgeCompileConfig()
+    _drop_history(program.graph)
     if any(node.op == "placeholder" and not node.users for node in program.graph.nodes):
         program = remove_unused_parameters_pass(program)
     before = [unwrap(step) for step in _get_aten_to_edge_passes(config)[0]]
@@ -55,6 +58,7 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
     calls = before[len(in_place) :]
     passes = [*in_place, _ViewCopyPass(), *calls, OpReplacePass(), MemoryFormatOpsPass()]
     module = RemoveNonCoreAtenOpGraphAssertsPass()(program.graph_module).graph_module
+    program._graph_module = GraphModule({}, Graph())  # each pass frees what was before it
     for step in _fuse(passes):
         module = step(module).graph_module
     edge: ExportedProgram = ExportedProgram(
@@ -72,6 +76,13 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
     convert_constant_dim_order_pass(lift_constant_tensor_pass(edge))
     dead_code_elimination_pass(edge.graph_module)
     return edge
+
+
+def _drop_history(graph: Graph) -> None:
+    # What torch notes for debugging takes memory in every pass, and a plan reads none of it.
+    for node in graph.nodes:
+        for key in _HISTORY & node.meta.keys():
+            del node.meta[key]
 
 
 @cache
