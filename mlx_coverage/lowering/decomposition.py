@@ -22,6 +22,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
+from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.retracing import count_composites, run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
@@ -44,6 +45,7 @@ def prepare_program(
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
     remove_assertions(prepared)
+    share_metadata(prepared)
     _lay_out_operands(prepared)
     substitute_patterns(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
@@ -55,6 +57,7 @@ def prepare_program(
     kept = list_kept(prepared, registry, options)
     rest = {op: function for op, function in table.items() if op not in kept}
     prepared = isolate(run_decompositions(prepared, rest))
+    share_metadata(prepared)
     if options.rewrites and rewrite_declined(prepared, registry, options, rest):
         for node in _find_refused(prepared, registry, table):
             node.target = define_standin(node.target)

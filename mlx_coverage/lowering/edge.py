@@ -37,9 +37,8 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Interpreter, Node
 
+from mlx_coverage.lowering.metadata import drop_history
 from mlx_coverage.lowering.retracing import agree
-
-_HISTORY = frozenset({"from_node", "original_aten", "seq_nr", "tensor_meta", "torch_fn"})
 
 
 def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
@@ -49,7 +48,7 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
         program: as `prepare_program` gives it.
     """
     config = EdgeCompileConfig()
-    _drop_history(program.graph)
+    drop_history(program.graph)
     if any(node.op == "placeholder" and not node.users for node in program.graph.nodes):
         program = remove_unused_parameters_pass(program)
     before = [unwrap(step) for step in _get_aten_to_edge_passes(config)[0]]
@@ -76,13 +75,6 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
     convert_constant_dim_order_pass(lift_constant_tensor_pass(edge))
     dead_code_elimination_pass(edge.graph_module)
     return edge
-
-
-def _drop_history(graph: Graph) -> None:
-    # What torch notes for debugging takes memory in every pass, and a plan reads none of it.
-    for node in graph.nodes:
-        for key in _HISTORY & node.meta.keys():
-            del node.meta[key]
 
 
 @cache
