@@ -158,7 +158,7 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage.analyze.failures import CaptureError
         from mlx_coverage.analyze.summarize import summarize_failure
-    gc.freeze()  # modules stay: looking through them again and again takes a tenth of the time
+    gc.freeze()  # what was imported stays: no need to look through it again and again
     try:
         with console.quiet():
             report, refused = _capture(model, args, target)
