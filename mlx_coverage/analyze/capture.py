@@ -20,7 +20,6 @@ from torch._export.verifier import SpecViolationError
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
-from torch.fx import GraphModule
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
 from mlx_coverage.analyze.interface import find_refusal
@@ -30,6 +29,7 @@ from mlx_coverage.analyze.sources import is_ours, locate_node
 from mlx_coverage.lowering.codegen import defer_code
 from mlx_coverage.lowering.decomposition import list_preserved
 from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, convert_to_edge
+from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, find_owned_buffers, plan
 from mlx_coverage.registry import reasons
@@ -37,7 +37,6 @@ from mlx_coverage.registry.call import canonicalize, name_target
 
 _NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen opset")
 _NOT_TAKEN = "was not decomposed or delegated"
-_SHARED = frozenset({"stack_trace", "nn_module_stack", "torch_fn"})
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
             programs[name] = value
         else:
             programs[name] = _export(name, value, len(methods))
-            _share_metadata(programs[name])
+            share_metadata(programs[name])
     return programs
 
 
@@ -96,22 +95,6 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
     finally:
         # What the model prints is the user's; the half-built graph that torch prints is noise.
         sys.stderr.write(printed.getvalue().replace(graph, "") if graph else printed.getvalue())
-
-
-def _share_metadata(program: ExportedProgram) -> None:
-    """Let nodes that were called on the same lines and in the same modules say so once.
-
-    Every node has texts of its own, a kilobyte and more, and few of them differ.
-    """
-    known: dict[Any, Any] = {}
-    for module in program.graph_module.modules():
-        if not isinstance(module, GraphModule):
-            continue
-        for node in module.graph.nodes:
-            for key in _SHARED & node.meta.keys():
-                value = node.meta[key]
-                same = tuple(value.items()) if isinstance(value, dict) else value
-                node.meta[key] = known.setdefault((key, same), value)
 
 
 def plan_methods(

@@ -159,7 +159,7 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage.analyze.failures import CaptureError
         from mlx_coverage.analyze.summarize import summarize_failure
-    gc.freeze()  # modules stay: looking through them again and again takes a tenth of the time
+    gc.freeze()  # what was imported stays: no need to look through it again and again
     try:
         with console.quiet():
             report, refused = _capture(model, args, target)
@@ -206,6 +206,7 @@ def _capture(
         if getattr(args, "fixes", False):
             with console.progress("trying fixes"):
                 found = try_fixes(methods, programs, planned, make, execute)
+    del programs, methods  # a plan has a graph of its own
     verified = args.verify and planned.refused is None
     report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
     return apply_suppressions(report, _list_files(model), BY_SLUG), planned.refused

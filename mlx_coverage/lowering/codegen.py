@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch.fx import GraphModule
+from torch.fx.graph import _PyTreeCodeGen
 
 _recompile = GraphModule.recompile
 
@@ -26,6 +27,10 @@ def defer_code() -> Iterator[None]:
 
 
 def _defer(module: GraphModule) -> None:
+    codegen = module.graph._codegen
+    if isinstance(codegen, _PyTreeCodeGen):  # read without a call
+        module._in_spec = codegen.pytree_info.in_spec
+        module._out_spec = codegen.pytree_info.out_spec
     # Each graph module has a class of its own, as fx has it.
     type(module).forward = _generate_and_call
 

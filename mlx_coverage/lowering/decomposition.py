@@ -26,6 +26,7 @@ from torch.fx import Node
 from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
+from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.retracing import count_composites, run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
@@ -48,6 +49,7 @@ def prepare_program(
     # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
     prepared = run_decompositions(program, _find_early(program, registry, table))
     remove_assertions(prepared)
+    share_metadata(prepared)
     _lay_out_operands(prepared)
     substitute_patterns(prepared, registry, options)
     group_queries(prepared, registry, options)
@@ -60,6 +62,7 @@ def prepare_program(
     kept = list_kept(prepared, registry, options)
     rest = {op: function for op, function in table.items() if op not in kept}
     prepared = isolate(run_decompositions(prepared, rest))
+    share_metadata(prepared)
     if options.rewrites and rewrite_declined(prepared, registry, options, rest):
         for node in _find_refused(prepared, registry, table):
             node.target = define_standin(node.target)

@@ -37,8 +37,9 @@ from torch._export.passes.replace_view_ops_with_view_copy_ops_pass import (
 )
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
-from torch.fx import Interpreter, Node
+from torch.fx import Graph, GraphModule, Interpreter, Node
 
+from mlx_coverage.lowering.metadata import drop_history
 from mlx_coverage.lowering.retracing import agree
 from mlx_coverage.registry.call import name_target
 
@@ -53,6 +54,7 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
     if program.graph_signature.user_inputs_to_mutate:
         # ExecuTorch functionalises once more, and each time torch copies a mutated input.
         program = program.run_decompositions({})
+    drop_history(program.graph)
     if any(node.op == "placeholder" and not node.users for node in program.graph.nodes):
         program = remove_unused_parameters_pass(program)
     before = [unwrap(step) for step in _get_aten_to_edge_passes(config)[0]]
@@ -61,6 +63,7 @@ def convert_to_edge(program: ExportedProgram) -> ExportedProgram:
     calls = before[len(in_place) :]
     passes = [*in_place, _ViewCopyPass(), *calls, OpReplacePass(), MemoryFormatOpsPass()]
     module = RemoveNonCoreAtenOpGraphAssertsPass()(program.graph_module).graph_module
+    program._graph_module = GraphModule({}, Graph())  # each pass frees what was before it
     for step in _fuse(passes):
         module = step(module).graph_module
     edge: ExportedProgram = ExportedProgram(

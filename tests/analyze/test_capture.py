@@ -62,6 +62,38 @@ def test_users_program_stays_as_it_was() -> None:
     assert describe(program) == before
 
 
+class Layers(nn.Module):
+    """Layers that are called on one line, and a graph module among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        traced = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 3), nn.Tanh()))
+        self.layers = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3), traced])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x).sin()
+        return x
+
+
+def test_exported_program_is_torchs_own(tmp_path: Path) -> None:
+    """It runs, is saved and printed, and its nodes tell lines and modules, once for all."""
+    module, x = Layers().eval(), torch.ones(2, 3)
+    program, expected = export(module, x), torch.export.export(module, (x,))
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    theirs = [node for node in expected.graph.nodes if node.op == "call_function"]
+    for key in ("stack_trace", "nn_module_stack", "torch_fn"):
+        told = [n.meta[key] for n in nodes]
+        assert told == [n.meta[key] for n in theirs]
+        assert len(set(map(id, told))) == len({str(value) for value in told})
+    assert str(program) == str(expected)
+    torch.testing.assert_close(program.module()(x), module(x))
+    torch.testing.assert_close(program.graph_module(*program.state_dict.values(), x)[0], module(x))
+    torch.export.save(program, tmp_path / "saved.pt2")
+    again = torch.export.load(tmp_path / "saved.pt2")
+    torch.testing.assert_close(again.module()(x), module(x))
+
+
 @pytest.mark.parametrize(
     "spec", ["supported.py", "supported:get_model", "saved.pt2", "supported.py::exported"]
 )
