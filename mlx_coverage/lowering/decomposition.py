@@ -12,12 +12,14 @@ nothing more to decompose.
 import copy
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from executorch.exir.program._program import _default_decomposition_table
 from torch._decomp import decomposition_table
+from torch._export.utils import _detect_fake_mode_from_gm
 from torch._ops import OpOverload
 from torch._prims_common import compute_elementwise_output_logical_to_physical_perm
 from torch.export import ExportedProgram
@@ -244,9 +246,13 @@ def _find_early(
         ):
             early[op] = table[op] if op in table else torch.export.default_decompositions()[op]
 
-    for node in program.graph.nodes:
-        if node.op == "call_function":
-            visit(node)
+    mode = _detect_fake_mode_from_gm(program.graph_module)
+    shape_env = mode and mode.shape_env
+    # What is traced here is only looked at: it must fix no dynamic size.
+    with shape_env.suppress_guards() if shape_env else nullcontext():
+        for node in program.graph.nodes:
+            if node.op == "call_function":
+                visit(node)
     return early
 
 

@@ -7,6 +7,9 @@ from executorch.exir.lowered_backend_module import get_lowered_submodules
 from torch import Tensor, nn
 
 from mlx_coverage import MLXPartitioner
+from mlx_coverage.lowering.decomposition import prepare_program
+from mlx_coverage.lowering.plan import Options
+from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import canonicalize, name_target
 from tests.lowering.registries import make_whole_registry
 
@@ -42,6 +45,20 @@ def names_outside(edge: EdgeProgramManager) -> list[str]:
 
 def list_names(graph: torch.fx.Graph) -> list[str]:
     return [name_target(canonicalize(n.target)) for n in graph.nodes if n.op == "call_function"]
+
+
+def test_dynamic_sizes_stay_dynamic() -> None:
+    class Positions(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.arange(x.shape[0])
+
+    dynamic = ({0: torch.export.Dim("n", max=64)},)
+    program = torch.export.export(Positions(), (torch.ones(12),), dynamic_shapes=dynamic)
+    prepared = prepare_program(program, default_registry(), Options())
+    values = [node.meta.get("val") for node in prepared.graph.nodes]
+    shapes = [value.shape for value in values if isinstance(value, Tensor)]
+    assert shapes
+    assert all(isinstance(size, torch.SymInt) for shape in shapes for size in shape)
 
 
 NORMS = {"aten.rms_norm.default": nn.RMSNorm, "aten.layer_norm.default": nn.LayerNorm}
