@@ -1,6 +1,7 @@
 """Example values for the dynamic sizes of an exported program."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sympy
@@ -16,17 +17,25 @@ class Witnesses:
     """Three assignments of the program's symbols: inside, at the low and near the high end.
 
     A decision about sizes that is the same at all three is taken to hold in the range.
-    A program without symbols has one, empty, assignment.
+    All satisfy the equations that export relied on, such as divisibility in a reshape: at
+    other sizes the program means nothing. One without symbols has one, empty, assignment.
     """
 
     def __init__(self, program: ExportedProgram) -> None:
         symbols = sorted(_symbols(program), key=str)
-        ranges = program.range_constraints
-        rows = [_choose(s, ranges.get(s), i) for i, s in enumerate(symbols)]
-        self._assignments: list[dict[sympy.Symbol, sympy.Integer]] = [
-            {s: sympy.Integer(row[w]) for s, row in zip(symbols, rows, strict=True)}
-            for w in range(3 if symbols else 1)
-        ]
+        ranges = [program.range_constraints.get(symbol) for symbol in symbols]
+        self._assignments = _assign(symbols, ranges, dict.fromkeys(symbols, 1))
+        steps = dict.fromkeys(symbols, 1)
+        for equation in _equations(program):
+            if _holds(equation, self._assignments):
+                continue
+            for step in _list_divisors(equation):
+                unknown = equation.free_symbols
+                longer = {s: math.lcm(n, step) if s in unknown else n for s, n in steps.items()}
+                assignments = _assign(symbols, ranges, longer)
+                if _holds(equation, assignments):
+                    steps, self._assignments = longer, assignments
+                    break
 
     def __len__(self) -> int:
         return len(self._assignments)
@@ -52,25 +61,63 @@ class Witnesses:
 
 def _symbols(program: ExportedProgram) -> set[sympy.Symbol]:
     found: set[sympy.Symbol] = set()
+    for size in _sizes(program):
+        found |= size.node.shape_env.replace(size.node._expr).free_symbols
+    return found
+
+
+def _sizes(program: ExportedProgram) -> Iterator[torch.SymInt]:
     for node in program.graph.nodes:
         for value in _values(node.meta.get("val")):
             sizes = value.shape if isinstance(value, torch.Tensor) else [value]
-            for size in sizes:
-                if isinstance(size, torch.SymInt):
-                    found |= size.node.shape_env.replace(size.node._expr).free_symbols
-    return found
+            yield from (size for size in sizes if isinstance(size, torch.SymInt))
+
+
+def _equations(program: ExportedProgram) -> list[sympy.Eq]:
+    """The equations between sizes that export guards on, in the order in which it met them."""
+    environments = dict.fromkeys(size.node.shape_env for size in _sizes(program))
+    guards = [env.replace(guard.expr) for env in environments for guard in env.guards]
+    return [guard for guard in dict.fromkeys(guards) if isinstance(guard, sympy.Eq)]
+
+
+_Assignment = dict[sympy.Symbol, sympy.Integer]
+
+
+def _holds(equation: sympy.Eq, assignments: list[_Assignment]) -> bool:
+    return all(equation.xreplace(assignment) == sympy.true for assignment in assignments)
+
+
+def _list_divisors(equation: sympy.Eq) -> list[int]:
+    """The divisors of its integers, the smallest first: one of them is what must divide a size."""
+    numbers = {abs(int(number)) for number in equation.atoms(sympy.Integer)}
+    return sorted(set().union(*(sympy.divisors(number) for number in numbers)))
+
+
+def _assign(
+    symbols: list[sympy.Symbol], ranges: list[Any], steps: dict[sympy.Symbol, int]
+) -> list[_Assignment]:
+    """Three assignments, each symbol a multiple of its step."""
+    rows = [_choose(ranges[i], i, steps[symbol]) for i, symbol in enumerate(symbols)]
+    return [
+        {s: sympy.Integer(row[w]) for s, row in zip(symbols, rows, strict=True)}
+        for w in range(3 if symbols else 1)
+    ]
 
 
 def _values(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _choose(symbol: sympy.Symbol, bounds: Any, position: int) -> tuple[int, int, int]:
+def _choose(bounds: Any, position: int, step: int) -> tuple[int, ...]:
+    """Inside, low and high, as far as there are multiples of the step in the bounds."""
     low = 2 if bounds is None or bounds.lower in (-int_oo, int_oo) else max(int(bounds.lower), 0)
     high = None if bounds is None or bounds.upper == int_oo else int(bounds.upper)
+    low, high = -(-low // step), high if high is None else high // step
     unbounded = high is None or high > 1 << 20
     interior = low + _INTERIOR[position % len(_INTERIOR)] + 50 * (position // len(_INTERIOR))
     if unbounded:
-        return interior, max(low, 2), 4 * interior + 1
-    assert high is not None
-    return min(interior, (low + high + 1) // 2), min(max(low, 2), high), high
+        chosen = interior, max(low, 2), 4 * interior + 1
+    else:
+        assert high is not None
+        chosen = min(interior, (low + high + 1) // 2), min(max(low, 2), high), high
+    return tuple(step * factor for factor in chosen)
