@@ -4,8 +4,10 @@ import pytest
 import torch
 from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
 from executorch.exir.lowered_backend_module import get_lowered_submodules
+from executorch.runtime import Runtime
 from torch import Tensor, nn
 
+import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
 from mlx_coverage.lowering.decomposition import prepare_program
 from mlx_coverage.lowering.plan import Options
@@ -147,3 +149,32 @@ def test_program_of_the_user_keeps_its_buffers() -> None:
     for _ in range(2):
         to_edge_transform_and_lower(program, partitioner=[MLXPartitioner(_plan_only=True)])
         assert list(program.state_dict) == ["count"]
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.CosineEmbeddingLoss(margin=0.2), nn.HingeEmbeddingLoss()], ids=repr
+)
+def test_losses_that_start_from_an_empty_tensor(loss: nn.Module) -> None:
+    tensors = torch.randn(3, 4), torch.randn(3, 4), torch.tensor([1, -1, 1])
+    inputs = (
+        tensors if isinstance(loss, nn.CosineEmbeddingLoss) else (tensors[0], tensors[1].sign())
+    )
+    program = torch.export.export(loss, inputs)
+    edge = to_edge_transform_and_lower(program, partitioner=[MLXPartitioner(min_partition_size=0)])
+    assert [name for name in names_outside(edge) if name.startswith("aten.")] == []
+    mlx_coverage.runtime.load()
+    buffer = edge.to_executorch().buffer  # which the program reads as long as it runs
+    loaded = Runtime.get().load_program(buffer)
+    method = loaded.load_method("forward")
+    torch.testing.assert_close(method.execute(inputs)[0], loss(*inputs))
+
+
+def test_an_empty_tensor_keeps_its_layout() -> None:
+    decomposition = default_registry().decompositions[torch.ops.aten.empty_permuted.default]
+    expected = torch.empty_permuted((2, 3, 4), (1, 2, 0), dtype=torch.int8)
+    actual = decomposition((2, 3, 4), (1, 2, 0), dtype=torch.int8)
+    assert (actual.shape, actual.stride(), actual.dtype) == (
+        expected.shape,
+        expected.stride(),
+        expected.dtype,
+    )

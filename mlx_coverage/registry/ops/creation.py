@@ -98,6 +98,13 @@ def empty_strided(size, *, result_dtype):
     return mx.zeros(size, result_dtype)
 
 
+@family.decomposition(aten.empty_permuted.default)
+def empty_permuted(size, physical_layout, **options):
+    """A row-major tensor, seen with its dimensions in the order of `size`."""
+    laid_out = torch.empty([size[axis] for axis in physical_layout], **options)
+    return laid_out.permute([physical_layout.index(axis) for axis in range(len(size))])
+
+
 family.gap(
     "it draws random numbers: torch's generator is not reproduced",
     aten.bernoulli.default,
