@@ -25,10 +25,17 @@ from mlx_coverage.registry.shapes import (
     normalize_dim,
     slice_axis,
 )
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("indexing")
+
+INT64_SCATTER = Limitation(
+    "it raises on MLX's CUDA build",
+    "GPU scatter does not yet support int64",
+    frozenset({torch.int64}),
+    device="gpu",
+)
 
 
 @family.op(
@@ -132,6 +139,7 @@ def _has_one_value(call):
             "indices",
         ),
     ],
+    limitations=(INT64_SCATTER,),
 )
 def index_put(self, indices, values, accumulate=False):
     """index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor"""

@@ -10,10 +10,17 @@ from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import add_product
 from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, draw, tensor
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("matmul")
+
+TF32 = Limitation(
+    "operands are rounded to TF32, of 10 bits, on MLX's CUDA build",
+    "MLX_ENABLE_TF32 is on by default; torch's own default on CUDA is full float32",
+    frozenset({torch.float32}),
+    device="gpu",
+)
 
 
 def _floats(*names):
@@ -24,6 +31,7 @@ def _floats(*names):
     aten.mm.default,
     samples=draw(self=tensor("N", "K"), mat2=tensor("K", "M")),
     rules=_floats("self", "mat2"),
+    limitations=(TF32,),
 )
 def mm(self, mat2):
     """mm(Tensor self, Tensor mat2) -> Tensor"""
@@ -34,6 +42,7 @@ def mm(self, mat2):
     aten.bmm.default,
     samples=draw(self=tensor("B", "N", "K"), mat2=tensor("B", "K", "M")),
     rules=_floats("self", "mat2"),
+    limitations=(TF32,),
 )
 def bmm(self, mat2):
     """bmm(Tensor self, Tensor mat2) -> Tensor"""
@@ -50,6 +59,7 @@ def bmm(self, mat2):
         alpha=Choice((1, 2, -0.5)),
     ),
     rules=_floats("self", "mat1", "mat2"),
+    limitations=(TF32,),
 )
 def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
@@ -67,6 +77,7 @@ def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     ),
     rules=_floats("self", "batch1", "batch2"),
     whole=True,
+    limitations=(TF32,),
 )
 def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
     """baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""  # noqa: E501
@@ -88,6 +99,7 @@ def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
         Rank("bias", 1, 1),
     ],
     whole=True,
+    limitations=(TF32,),
 )
 def linear(input, weight, bias=None):
     """linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor"""
