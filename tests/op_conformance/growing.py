@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from mlx_coverage.registry import rules, samples
-from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.arguments import Drawing, list_names
 from tests.op_conformance.cases import Case
 from tests.op_conformance.domain import read_domain
@@ -26,7 +25,7 @@ def grow(case: Case, by: int, *, bounded: bool = False) -> Case:
     """
     plan = case.spec.samples
     assert plan is not None
-    frozen = _list_frozen(case.spec, plan)
+    frozen = _list_frozen(case, plan)
     if not bounded:
         frozen |= plan.sizes.keys()
     sizes = {
@@ -48,8 +47,12 @@ def _refuse(strategy: Any, label: str) -> Any:
     raise AssertionError(f"{label} is drawn when a case grows")
 
 
-def _list_frozen(spec: OpSpec, plan: samples.Samples) -> set[str]:
-    static = {r.argument for r in spec.rules if isinstance(r, rules.Static) and not r.where}
+def _list_frozen(case: Case, plan: samples.Samples) -> set[str]:
+    static = {
+        rule.argument
+        for rule in case.spec.rules
+        if isinstance(rule, rules.Static) and (rule.where is None or case.arguments.get(rule.where))
+    }
     frozen: set[str] = set()
     for name, generator in plan.arguments.items():
         if isinstance(generator, _TIES):

@@ -21,6 +21,7 @@ from mlx_coverage.registry.rules import (
     Rank,
     Rule,
     SameDtype,
+    Static,
 )
 from mlx_coverage.registry.samples import Choice, draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation, define_op
@@ -125,7 +126,12 @@ def _draw_weight(columns: str) -> dict[str, Any]:
 _SIZES = {"N": (1, 5), "G": (1, 3), "S": (1, 5)}
 
 
-@family.op(_DEQUANTIZE, samples=draw(_SIZES, **_draw_weight("S*G")), rules=_RULES)
+@family.op(
+    _DEQUANTIZE,
+    samples=draw(_SIZES, **_draw_weight("S*G")),
+    # The size of a group is their quotient.
+    rules=[*_RULES, Static("weight", first=1), Static("scale", first=1)],
+)
 def dequantize(weight, scale, zero_point, bits):
     """dequantize_weight(Tensor weight, Tensor scale, Tensor? zero_point, SymInt bits) -> Tensor"""
     unused = 8 - bits
