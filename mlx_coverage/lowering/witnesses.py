@@ -112,6 +112,8 @@ def _choose(bounds: Any, position: int, step: int) -> tuple[int, ...]:
     """Inside, low and high, as far as there are multiples of the step in the bounds."""
     low = 2 if bounds is None or bounds.lower in (-int_oo, int_oo) else max(int(bounds.lower), 0)
     high = None if bounds is None or bounds.upper == int_oo else int(bounds.upper)
+    if step > 1 and high is not None and high // step < -(-low // step):
+        step = 1  # no multiple lies between
     low, high = -(-low // step), high if high is None else high // step
     unbounded = high is None or high > 1 << 20
     interior = low + _INTERIOR[position % len(_INTERIOR)] + 50 * (position // len(_INTERIOR))

@@ -55,3 +55,20 @@ def test_rotation_keeps_the_assignments() -> None:
     first, rotated = witnesses.evaluate(size), witnesses.rotate().evaluate(size)
     assert sorted(first) == sorted(rotated)
     assert first != rotated
+
+
+def test_values_satisfy_what_export_guards_on() -> None:
+    class Rows(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(-1, 8)
+
+    axes = ({0: Dim.AUTO(min=2, max=3), 1: Dim.AUTO(min=4, max=26)},)
+    program = torch.export.export(Rows(), (torch.randn(3, 8),), dynamic_shapes=axes)
+    witnesses = Witnesses(program)
+    placeholder = next(n for n in program.graph.nodes if n.op == "placeholder")
+    shapes = witnesses.evaluate_shape(placeholder.meta["val"].shape)
+    assert len(set(shapes)) > 1
+    for rows, columns in shapes:
+        assert rows * columns % 8 == 0
+        assert 2 <= rows <= 3
+        assert 4 <= columns <= 26
