@@ -84,7 +84,10 @@ _Assignment = dict[sympy.Symbol, sympy.Integer]
 
 
 def _holds(equation: sympy.Eq, assignments: list[_Assignment]) -> bool:
-    return all(equation.xreplace(assignment) == sympy.true for assignment in assignments)
+    try:
+        return all(equation.xreplace(assignment) == sympy.true for assignment in assignments)
+    except ZeroDivisionError:  # a quotient of a small size is a divisor
+        return False
 
 
 def _list_divisors(equation: sympy.Eq) -> list[int]:

@@ -63,7 +63,7 @@ def test_values_satisfy_what_export_guards_on() -> None:
             return x.reshape(-1, 8)
 
     axes = ({0: Dim.AUTO(min=2, max=3), 1: Dim.AUTO(min=4, max=26)},)
-    program = torch.export.export(Rows(), (torch.randn(3, 8),), dynamic_shapes=axes)
+    program = torch.export.export(Rows(), (torch.randn(2, 12),), dynamic_shapes=axes)
     witnesses = Witnesses(program)
     placeholder = next(n for n in program.graph.nodes if n.op == "placeholder")
     shapes = witnesses.evaluate_shape(placeholder.meta["val"].shape)
