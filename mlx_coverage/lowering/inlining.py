@@ -28,9 +28,8 @@ def trace_call(
 
     def run(*values: Any) -> Any:
         given = dict(zip(inputs, values, strict=True))
-        args = torch.fx.node.map_arg(node.args, lambda n: given[n])
-        kwargs = torch.fx.node.map_arg(node.kwargs, lambda n: given[n])
-        return function(*args, **kwargs)
+        # As a caller gives them: fx's own lists refuse the decompositions that write into them.
+        return function(*_fill(node.args, given), **_fill(node.kwargs, given))
 
     # Some composites call another op where a gradient is wanted.
     examples = [v.detach() if isinstance(v := n.meta["val"], torch.Tensor) else v for n in inputs]
@@ -39,6 +38,17 @@ def trace_call(
     with detect_fake_mode(examples) or nullcontext(), enable_python_dispatcher():
         traced = make_fx(run, decomposition_table=dict(table or {}), tracing_mode="real")
         return traced(*examples).graph
+
+
+def _fill(value: Any, given: Mapping[Node, Any]) -> Any:
+    if isinstance(value, Node):
+        return given[value]
+    if isinstance(value, dict):
+        return {name: _fill(item, given) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        filled = [_fill(item, given) for item in value]
+        return filled if isinstance(value, list) else tuple(filled)
+    return value
 
 
 def inline_graph(node: Node, body: Graph) -> None:

@@ -10,6 +10,8 @@ KINDS = {
     "identity": "the program holds no work: its results are its inputs",
     "refused": "a node falls back, or export or ExecuTorch refuses, for the reason given",
     "limited": "another result, where an entry declares a known difference in that dtype",
+    "upstream": "another result, which the program that torch and ExecuTorch make has already, "
+    "run by torch without a delegate",
     "wrong": "another result than torch's",
     "crash": "lowering or the runtime raises, or the process ends",
 }
@@ -53,18 +55,18 @@ def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int)
         "",
         "Refusals by reason: " + (_list(_sum(related, "refusals")) or "none") + ".",
         "",
-        "| op | dtypes | samples | ok | identity | refused | limited | wrong | crash | errors |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| op | dtypes | samples | {' | '.join(KINDS)} | errors |",
+        "|---|---|---|" + "---|" * len(KINDS) + "---|",
     ]
     for result in related:
         kinds = Counter(result["kinds"])
-        refused = f"{kinds['refused']}: {_list(result['refusals'])}" if result["refusals"] else "0"
+        cells = {kind: str(kinds[kind]) for kind in KINDS}
+        cells["refused"] += f": {_list(result['refusals'])}" if result["refusals"] else ""
         lines.append(
             f"| `{result['op']}` | {', '.join(result['dtypes'])} | {sum(kinds.values())} | "
-            f"{kinds['ok']} | {kinds['identity']} | {refused} | {kinds['limited']} | "
-            f"{kinds['wrong']} | {kinds['crash']} | {_list_raising(result['raising'])} |"
+            f"{' | '.join(cells.values())} | {_list_raising(result['raising'])} |"
         )
-    lines += ["", *_list_details(related, "texts", "Limited, wrong and crash")]
+    lines += ["", *_list_details(related, "texts", "Limited, upstream, wrong and crash")]
     lines += _list_details(related, "refused", "Refused before the registry is asked")
     rest = [result for result in results if not result["related"]]
     if rest:

@@ -23,7 +23,7 @@ from tests.op_conformance.criterion import MismatchError, compare
 from tests.op_conformance.operator_samples import Sample
 
 OK, IDENTITY, REFUSED, LIMITED = "ok", "identity", "refused", "limited"
-WRONG, CRASH = "wrong", "crash"
+UPSTREAM, WRONG, CRASH = "upstream", "wrong", "crash"
 PACKAGE = str(Path(mlx_coverage.__file__).parent)
 
 
@@ -33,7 +33,8 @@ class Outcome:
 
     Attributes:
         kind: `ok`; `identity` (the program holds no work); `refused`; `limited` (differs,
-            and an entry of the op declares a limitation in that dtype); `wrong`; `crash`.
+            and an entry of the op declares a limitation in that dtype); `upstream` (the
+            program that torch and ExecuTorch make differs, run by torch); `wrong`; `crash`.
         slugs: for a refusal, the reasons' slugs.
         text: what differs, or what was raised.
     """
@@ -173,7 +174,8 @@ def _run_raising(sample: Sample, announce: Callable[[Sequence[Sample]], None]) -
         _execute(edge, sample.tensors)
     except Exception:  # noqa: BLE001  (the runtime refuses)
         return Outcome(OK)
-    return Outcome(WRONG, text="the runtime answers where torch raises")
+    text = "the runtime answers where torch raises"
+    return Outcome(UPSTREAM if _run_undelegated(sample) is not None else WRONG, text=text)
 
 
 def _run_together(
@@ -201,10 +203,34 @@ def _run_together(
         except MismatchError as mismatch:
             known = "; ".join(dict.fromkeys(sample.list_limitations()))
             kind, text = (LIMITED, f"{mismatch} ({known})") if known else (WRONG, str(mismatch))
+            if kind == WRONG and _differs_upstream(sample, expected):
+                kind = UPSTREAM
             outcomes[sample.name] = Outcome(kind, text=text)
         else:
             outcomes[sample.name] = Outcome(OK)
     return outcomes
+
+
+def _run_undelegated(sample: Sample) -> list[torch.Tensor] | None:
+    """What torch makes of ExecuTorch's own edge program of a sample; None where it raises."""
+    with torch.no_grad():
+        try:
+            program = torch.export.export(Branches([sample]).eval(), tuple(sample.tensors))
+            edge = to_edge_transform_and_lower(program).exported_program().module()
+            return list(edge(*sample.tensors))
+        except Exception:  # noqa: BLE001  (whatever it raises, it gives no result)
+            return None
+
+
+def _differs_upstream(sample: Sample, expected: list[torch.Tensor]) -> bool:
+    found = _run_undelegated(sample)
+    if found is None:
+        return False
+    try:
+        compare(sample.as_case(), found, expected)
+    except MismatchError:
+        return True
+    return False
 
 
 def _lower(samples: Sequence[Sample]) -> tuple[EdgeProgramManager, list[Branch]]:

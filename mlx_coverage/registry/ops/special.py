@@ -64,6 +64,16 @@ def _erfc(x):
     return mx.where(x < 0, 2 - tail, tail)
 
 
+def _erf(x):
+    # MLX's own on a CPU is off by 2 % near 0 and by 2e-7 near 1. Taylor's series near 0.
+    x = mx.astype(x, mx.float32)
+    square, series = x * x, 1.0
+    for divisor in (-1320 / 216, -216 / 42, -42 / 10, -10 / 3, -3.0):
+        series = 1.0 + series * square / divisor
+    far = mx.sign(x) * (1 - _erfc(mx.abs(x)))
+    return mx.where(mx.abs(x) < 0.5, 1.1283791670955126 * (x * series), far)
+
+
 def _erfcx(x):
     x = mx.astype(x, mx.float32)
     tail = _erfcx_of_positive(mx.abs(x))
@@ -113,6 +123,7 @@ def _unscale(function):
 family.unary(
     ANY,
     {
+        aten.erf.default: _erf,
         aten.erfc.default: _erfc,
         aten.i0.default: _unscale(_i0e),
         aten.special_i0e.default: _i0e,
@@ -122,6 +133,8 @@ family.unary(
     promotion=Promotion.INT_TO_FLOAT,
     whole=True,
 )
+
+
 family.unary(
     ANY - {torch.float16, torch.bfloat16},  # as torch
     {aten.special_erfcx.default: _erfcx},

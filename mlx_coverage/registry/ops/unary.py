@@ -27,14 +27,6 @@ def in_float32(function):
     return widened
 
 
-def _erf(x):
-    # MLX's error function on a CPU is accurate to 2e-7 absolutely: Taylor's series near 0.
-    square, series = x * x, 1.0
-    for divisor in (-1320 / 216, -216 / 42, -42 / 10, -10 / 3, -3.0):
-        series = 1.0 + series * square / divisor
-    return mx.where(mx.abs(x) < 0.5, 1.1283791670955126 * (x * series), mx.erf(x))
-
-
 family.unary(
     ANY,
     {
@@ -46,7 +38,6 @@ family.unary(
         aten.atanh.default: mx.arctanh,
         aten.cos.default: mx.cos,
         aten.cosh.default: mx.cosh,
-        aten.erf.default: in_float32(_erf),
         aten.exp.default: mx.exp,
         aten.expm1.default: mx.expm1,
         aten.log.default: mx.log,
