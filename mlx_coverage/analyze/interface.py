@@ -15,7 +15,7 @@ def find_refusal(program: ExportedProgram, has_tensors: bool) -> CaptureError | 
     """Why ExecuTorch will refuse to write the method, or None.
 
     Args:
-        program: as exported.
+        program: as exported, after ExecuTorch's passes and checks ran on it or its copy.
         has_tensors: whether weights or state stay with ExecuTorch, or new values of inputs
             are returned: it then takes a model that returns no tensor.
     """
@@ -28,6 +28,12 @@ def _list_refusals(program: ExportedProgram, has_tensors: bool) -> Iterator[str]
         yield (
             f"the example input {name} is expanded (it has a stride of 0), which ExecuTorch "
             "refuses; call .contiguous() on it"
+        )
+    for name, dim, size in _list_fixed(program):
+        yield (
+            f"ExecuTorch fixes the dynamic dimension {dim} of the input {name} at the example's "
+            f"size {size}; leave it out of dynamic_shapes, or rewrite the op that compares it or "
+            "returns a list of tensors"
         )
     arguments = [spec.arg for spec in program.graph_signature.output_specs]
     for argument in arguments:
@@ -44,14 +50,27 @@ def _list_refusals(program: ExportedProgram, has_tensors: bool) -> Iterator[str]
 
 
 def _list_expanded(program: ExportedProgram) -> Iterator[str]:
+    for name, value in _list_inputs(program):
+        # Comparing a symbolic stride would be a guard.
+        if any(isinstance(stride, int) and stride == 0 for stride in value.stride()):
+            yield name
+
+
+def _list_fixed(program: ExportedProgram) -> Iterator[tuple[str, int, int]]:
+    """Dynamic sizes that became numbers: a pass compared one, which torch takes as a promise."""
+    for name, value in _list_inputs(program):
+        for dim, size in enumerate(value.shape):
+            fixed = size.node.maybe_as_int() if isinstance(size, torch.SymInt) else None
+            if fixed is not None:
+                yield name, dim, fixed
+
+
+def _list_inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
     kinds = {spec.arg.name: spec.kind for spec in program.graph_signature.input_specs}
     for node in program.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        if kinds[node.name] is not InputKind.USER_INPUT or not isinstance(value, torch.Tensor):
-            continue
-        # Comparing a symbolic stride would be a guard.
-        if any(isinstance(stride, int) and stride == 0 for stride in value.stride()):
-            yield node.name
+        if kinds[node.name] is InputKind.USER_INPUT and isinstance(value, torch.Tensor):
+            yield node.name, value
 
 
 def _list_unnamed(spec: pytree.TreeSpec | None) -> Iterator[str]:

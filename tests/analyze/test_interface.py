@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from mlx_coverage.analyze.capture import (
     Capture,
@@ -59,10 +60,21 @@ def write_input(x: Tensor) -> None:
     x.add_(1)
 
 
+@torch.library.custom_op("interface_tests::halve", mutates_args=())
+def halve(x: Tensor) -> list[Tensor]:
+    return [part.clone() for part in x.chunk(2, 1)]
+
+
+halve.register_fake(lambda x: [part.clone() for part in x.chunk(2, 1)])
+
+
 def plan_and_lower(model: nn.Module, x: Tensor, **options: Any) -> tuple[Capture, Lowering]:
-    programs = export_methods({"forward": Exportable(model, (x,))})
     make = partial(MLXPartitioner, **options)
-    return plan_methods(programs, make), lower_methods(programs, make)
+    return plan_methods(export(model, x), make), lower_methods(export(model, x), make)
+
+
+def export(model: nn.Module, x: Tensor, dynamic: Any = None) -> dict[str, ExportedProgram]:
+    return export_methods({"forward": Exportable(model, (x,), dynamic_shapes=dynamic)})
 
 
 @pytest.mark.parametrize(
@@ -99,3 +111,13 @@ def test_taken(model: nn.Module, options: dict[str, Any]) -> None:
     planned, lowered = plan_and_lower(model, torch.ones(3), **options)
     assert planned.refused is lowered.refused is None
     lowered.lowered.to_executorch()
+
+
+def test_fixed_size() -> None:
+    model, x = Apply(lambda x: torch.mul(*halve(x))), torch.ones(3, 4)
+    dynamic = ({0: torch.export.Dim("n", min=1, max=8)},)
+    for capture in (plan_methods, lower_methods):
+        refused = capture(export(model, x, dynamic), MLXPartitioner).refused
+        assert refused is not None
+        assert "the dynamic dimension 0 of the input x at the example's size 3" in refused.sentence
+        assert capture(export(model, x), MLXPartitioner).refused is None
