@@ -3,11 +3,11 @@
 import argparse
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_coverage.cli import check, console, exits
+from mlx_coverage.cli.partitioning import configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
             from mlx_coverage.analyze.attest import lacks_weights
             from mlx_coverage.analyze.failures import InputError
             from mlx_coverage.cli.execution import finish
-            from mlx_coverage.lowering.partitioner import MLXPartitioner
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
@@ -57,12 +56,7 @@ def run(args: argparse.Namespace) -> int:
                     "would run on MLX with mlx-coverage check"
                 )
             with console.progress("lowering"):
-                make = partial(
-                    MLXPartitioner,
-                    exclude_ops=args.exclude,
-                    fix_decompositions=args.fix_decompositions,
-                )
-                lowered = capture.lower_methods(programs, make)
+                lowered = capture.lower_methods(programs, configure_partitioner(args))
                 if lowered.refused is not None:
                     raise lowered.refused
                 program = finish(lowered.lowered)
