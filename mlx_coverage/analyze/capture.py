@@ -214,17 +214,19 @@ def _has_tensors(signature: ExportGraphSignature) -> bool:
 def _refuse(plans: Mapping[str, PartitionPlan]) -> CaptureError:
     """The sentence on ops outside core ATen that stay with ExecuTorch."""
     refused: dict[str, Source] = {}
+    remedies: list[str] = []
     for found in plans.values():
         for node, placement in found.placements.items():
             op = canonicalize(node.target)
             if isinstance(placement, Fallback) and _is_outside_core(op):
                 refused.setdefault(name_target(op), locate_node(node))
+                remedies += [r.text for r in placement.reasons if r.kind is reasons.KNOWN_GAP]
     if not refused:
         raise AttestationError("ExecuTorch refuses an op that was to be delegated whole")
     names = ", ".join(refused)
     sentence = (
         f"ExecuTorch refuses ops outside core ATen ({names}), so the program does not lower; "
-        "rewrite the line with core ops"
+        f"{remedies[0] if remedies else 'rewrite the line with core ops'}"
     )
     source = next(iter(refused.values()), Source())
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)

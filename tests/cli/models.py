@@ -73,6 +73,16 @@ class Gamma(nn.Module):
 def gamma():
     return Gamma(), (torch.ones(2),)
 
+class Fixed(nn.Module):
+    def forward(self, x):
+        return x + torch.ones(2)
+
+def fixed():
+    return Fixed(), (torch.ones(2),), {}, ({0: torch.export.Dim("n", min=1, max=8)},)
+
+def training():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), (torch.ones(1, 3, 8, 8),)
+
 def raises():
     raise RuntimeError("no such checkpoint")
 

@@ -38,6 +38,8 @@ CASES = [
     (["check", "supported.py::raises"], 3, "no such checkpoint"),
     (["check", "supported.py::branch"], 3, "supported.py:"),
     (["check", "supported.py::misfit"], 3, "export failed"),
+    (["check", "supported.py::fixed"], 3, "your code specialized it to be a constant (2)"),
+    (["export", "supported.py::training", "-o", "model.pte"], 3, "call model.eval()"),
     (["check", "corrupt.pt2"], 2, "not a program that this torch can read"),
     (["check", "missing.pt2"], 2, "there is no such file"),
     (["check", "supported.py", "--html", "nowhere/report.html"], 2, "no folder nowhere"),

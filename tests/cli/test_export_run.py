@@ -1,5 +1,6 @@
 """`export` and `run`, and the small commands."""
 
+import pickle
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from mlx_coverage.cli import main
 from tests.cli import models
@@ -81,6 +83,18 @@ def test_inputs_that_do_not_fit(
     torch.save(inputs, folder / "inputs.pt")
     assert main(["run", "model.pte", "--inputs", "inputs.pt"]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"This is no pickle.", b"", pickle.dumps([nn.ReLU()])])
+def test_inputs_that_are_no_tensors(
+    folder: Path, program: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (folder / "inputs.pt").write_bytes(content)
+    assert main(["run", "model.pte", "--inputs", "inputs.pt"]) == 2
+    assert capsys.readouterr().err == (
+        "mlx-coverage: inputs.pt is no file of tensors and numbers; accepted: a list or tuple of "
+        "them, saved with torch.save\n"
+    )
 
 
 def test_truncated_program(folder: Path, program: Path) -> None:
