@@ -17,6 +17,7 @@ from mlx_coverage.analyze.capture import (
     lower_methods,
     plan_methods,
 )
+from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry.reasons import INTERFACE
@@ -56,8 +57,24 @@ class WriteState(nn.Module):
         self.state.add_(x)
 
 
+class Count(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.zeros(3))
+
+    def forward(self) -> Tensor:
+        self.state.add_(1)
+        return self.state * 2
+
+
 def write_input(x: Tensor) -> None:
     x.add_(1)
+
+
+def zeros_of_bounded_size(x: Tensor) -> Tensor:
+    size = x.int().sum().item()
+    torch._check(size <= 1000)
+    return torch.zeros(size) + 1
 
 
 @torch.library.custom_op("interface_tests::halve", mutates_args=())
@@ -86,6 +103,7 @@ def export(model: nn.Module, x: Tensor, dynamic: Any = None) -> dict[str, Export
         (Apply(lambda x: None), torch.ones(3), "returns no tensor"),
         (WriteState(), torch.ones(3), "returns no tensor"),
         (Apply(lambda x: [Unnamed(x.cos())]), torch.ones(3), "Unnamed is registered"),
+        (Apply(lambda n: torch.zeros(n.item()) + 1), torch.tensor(3), "has no upper bound"),
     ],
 )
 def test_refused(model: nn.Module, x: Tensor, says: str) -> None:
@@ -105,6 +123,8 @@ def test_refused(model: nn.Module, x: Tensor, says: str) -> None:
         (Apply(write_input), {}),
         (WriteState(), {"exclude_ops": [WRITE]}),  # the state stays with ExecuTorch
         (Apply(lambda x: [Named(x.cos())]), {}),
+        (Apply(zeros_of_bounded_size), {}),
+        (Apply(lambda x: torch.zeros(x.int().sum().item()).sum()), {}),  # inside the delegate
     ],
 )
 def test_taken(model: nn.Module, options: dict[str, Any]) -> None:
@@ -121,3 +141,11 @@ def test_fixed_size() -> None:
         assert refused is not None
         assert "the dynamic dimension 0 of the input x at the example's size 3" in refused.sentence
         assert capture(export(model, x), MLXPartitioner).refused is None
+
+
+def test_numbers_without_an_input() -> None:
+    programs = export_methods({"forward": Exportable(Count(), ())})
+    for capture in (plan_methods, lower_methods):
+        with pytest.raises(CaptureError, match="takes no inputs") as raised:
+            capture(programs, MLXPartitioner)
+        assert raised.value.kind is INTERFACE
