@@ -213,6 +213,18 @@ def lower_methods(
     return Lowering(plans, next(filter(None, refusals), None), lowered=lowered)
 
 
+def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> EdgeProgramManager:
+    """The programs as ExecuTorch lowers them with no partitioner.
+
+    Raises:
+        CaptureError: it refuses them.
+    """
+    try:
+        return to_edge_transform_and_lower(dict(programs))
+    except Exception as error:
+        raise _edge_failure(error) from error
+
+
 def _find_refusal(program: ExportedProgram, lowered: ExportedProgram) -> CaptureError | None:
     kept = (node.meta.get("val") for node in lowered.graph.nodes)
     return find_refusal(program, _has_tensors(lowered.graph_signature), kept)

@@ -2,6 +2,7 @@
 
 * InputError: what the user named cannot be read (exit code 2).
 * CaptureError: the model failed at a stage (exit code 3).
+* ForeignDifferenceError: ExecuTorch computes something else than torch (exit code 3).
 * AttestationError: the lowered program is not what the plan says (exit code 4).
 """
 
@@ -53,6 +54,10 @@ class CaptureError(Exception):
         """One sentence for the user, with the line where it is known."""
         where = f" ({self.source.place})" if self.source.file else ""
         return f"{self.stage} failed: {self.sentence}{where}"
+
+
+class ForeignDifferenceError(Exception):
+    """Results differ from torch's with nothing delegated, too: ExecuTorch's own kernels do it."""
 
 
 class AttestationError(Exception):

@@ -139,6 +139,12 @@ def wide():
 def random():
     return nn.Sequential(nn.Linear(4, 4), nn.Dropout()), (torch.ones(2, 4),)
 
+def positions():
+    return Apply(torch.nonzero), (torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]),)
+
+def compared_positions():
+    return Apply(lambda x: torch.nonzero(x > 0)), (torch.tensor([[0.0, 1.0], [1.0, 1.0]]),)
+
 def transposed():
     return Apply(lambda x: x.cos()), (torch.ones(3, 4).t(),)
 """
