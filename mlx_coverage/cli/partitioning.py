@@ -1,7 +1,7 @@
 """The options that steer the partitioner."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def add_partitioner(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def configure_partitioner(args: argparse.Namespace) -> Callable[[], "MLXPartitioner"]:
+def configure_partitioner(args: argparse.Namespace) -> partial["MLXPartitioner"]:
     """Makes partitioners as the options ask for, once the model has registered its ops.
 
     Raises:
