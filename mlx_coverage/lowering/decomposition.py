@@ -11,9 +11,10 @@ nothing more to decompose.
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -88,8 +89,16 @@ def _slice_splits(program: ExportedProgram) -> bool:
         if isinstance(node.meta["val"][0].shape[0], torch.SymInt)
     ]
     for node in found:
-        inline_graph(node, trace_call(node, decomposition_table[op]))
+        inline_graph(node, trace_call(node, _slice_parts))
     return bool(found)
+
+
+def _slice_parts(x: torch.Tensor, sizes: Sequence[Any], dim: int = 0) -> list[torch.Tensor]:
+    # torch's own decomposition counts in the storage, which no edge op sees.
+    return [
+        torch.ops.aten.slice.Tensor(x, dim, end - size, end)
+        for size, end in zip(sizes, accumulate(sizes), strict=True)
+    ]
 
 
 def _lay_out_operands(program: ExportedProgram) -> None:

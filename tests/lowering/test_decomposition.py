@@ -7,7 +7,6 @@ import torch
 from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
 from executorch.exir.lowered_backend_module import get_lowered_submodules
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from mlx_coverage import MLXPartitioner
 from mlx_coverage.lowering.decomposition import prepare_program
@@ -59,45 +58,17 @@ class Apply(nn.Module):
         return self.function(x)
 
 
-def export_dynamic(model: nn.Module, x: Tensor, dim: int) -> ExportedProgram:
-    """A program for any size of one dimension."""
-    dynamic = ({dim: torch.export.Dim("n", min=1, max=64)},)
-    return torch.export.export(model, (x,), dynamic_shapes=dynamic)
-
-
 @pytest.mark.parametrize(
     "function", [lambda x: x + torch.arange(x.shape[0]), lambda x: torch.zeros(x.shape[0]) - x]
 )
 def test_dynamic_sizes_stay_dynamic(function: Callable[[Tensor], Tensor]) -> None:
-    program = export_dynamic(Apply(function), torch.ones(12), 0)
+    dynamic = ({0: torch.export.Dim("n", max=64)},)
+    program = torch.export.export(Apply(function), (torch.ones(12),), dynamic_shapes=dynamic)
     prepared = prepare_program(program, default_registry(), Options())
     values = [node.meta.get("val") for node in prepared.graph.nodes]
     shapes = [value.shape for value in values if isinstance(value, Tensor)]
     assert shapes
     assert all(isinstance(size, torch.SymInt) for shape in shapes for size in shape)
-
-
-@pytest.mark.parametrize(
-    ("model", "x", "dim"),
-    [
-        (Apply(lambda x: torch.mul(*x.chunk(2, 1))), torch.ones(3, 4), 0),
-        (Apply(lambda x: torch.mul(*x.tensor_split(2, 1))), torch.ones(3, 4), 0),
-        (Apply(lambda x: torch.mul(*x.unbind(1))), torch.ones(3, 2, 4), 0),
-        (Apply(lambda x: torch.nn.functional.glu(x, 1)), torch.ones(3, 4), 0),
-        (nn.GRU(4, 5), torch.ones(3, 2, 4), 1),
-        (nn.GRU(4, 5, batch_first=True), torch.ones(2, 3, 4), 0),
-        (nn.LSTM(4, 5), torch.ones(3, 2, 4), 1),
-        (nn.RNN(4, 5), torch.ones(3, 2, 4), 1),
-    ],
-)
-def test_lowering_keeps_dynamic_sizes(model: nn.Module, x: Tensor, dim: int) -> None:
-    lowered = to_edge_transform_and_lower(
-        export_dynamic(model, x, dim), partitioner=[MLXPartitioner()]
-    )
-    program = lowered.exported_program()
-    (name,) = program.graph_signature.user_inputs
-    (node,) = (n for n in program.graph.nodes if n.name == name)
-    assert node.meta["val"].shape[dim].node.maybe_as_int() is None
 
 
 NORMS = {"aten.rms_norm.default": nn.RMSNorm, "aten.layer_norm.default": nn.LayerNorm}
