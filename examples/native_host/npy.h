@@ -1,112 +1,79 @@
 // Reading and writing arrays in NumPy's .npy format, version 1.
 #pragma once
 
-#include <cstdint>
+#include <algorithm>
 #include <fstream>
-#include <sstream>
+#include <regex>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include <executorch/runtime/core/exec_aten/exec_aten.h>
+#include <executorch/extension/tensor/tensor.h>
 
 namespace npy {
 
 using executorch::aten::ScalarType;
 
-struct Array {
-  ScalarType dtype = ScalarType::Float;
-  std::vector<int32_t> shape;
-  std::vector<char> data;
-};
-
-struct Descriptor {
-  const char* text;
-  ScalarType dtype;
-  size_t bytes;
-};
-
 // NumPy has no bfloat16: its bits travel as 2-byte void.
-inline constexpr Descriptor kDescriptors[] = {
-    {"|b1", ScalarType::Bool, 1},   {"|u1", ScalarType::Byte, 1},  {"|i1", ScalarType::Char, 1},
-    {"<i2", ScalarType::Short, 2},  {"<i4", ScalarType::Int, 4},   {"<i8", ScalarType::Long, 8},
-    {"<f2", ScalarType::Half, 2},   {"<f4", ScalarType::Float, 4}, {"<f8", ScalarType::Double, 8},
-    {"|V2", ScalarType::BFloat16, 2},
+inline const std::vector<std::pair<std::string, ScalarType>> kDtypes = {
+    {"|b1", ScalarType::Bool},  {"|u1", ScalarType::Byte},  {"|i1", ScalarType::Char},
+    {"<i2", ScalarType::Short}, {"<i4", ScalarType::Int},   {"<i8", ScalarType::Long},
+    {"<f2", ScalarType::Half},  {"<f4", ScalarType::Float}, {"<f8", ScalarType::Double},
+    {"|V2", ScalarType::BFloat16},
 };
+inline const std::string kMagic("\x93NUMPY\x01\x00", 8);
 
-inline std::string field(const std::string& header, const std::string& name) {
-  const size_t at = header.find("'" + name + "':");
-  if (at == std::string::npos) {
-    throw std::runtime_error("the .npy header has no " + name);
-  }
-  return header.substr(at + name.size() + 3);
-}
-
-inline Array read(const std::string& path) {
+inline executorch::extension::TensorPtr read(const std::string& path) {
+  static const std::regex kHeader(
+      R"(\{'descr': '(.*)', 'fortran_order': False, 'shape': \((.*)\), \}\s*)");
+  static const std::regex kNumber("[0-9]+");
   std::ifstream file(path, std::ios::binary);
-  char start[10];
-  if (!file.read(start, 10) || std::string(start, 6) != "\x93NUMPY" || start[6] != 1) {
-    throw std::runtime_error(path + " is not a .npy file of version 1");
-  }
-  const auto* size = reinterpret_cast<const unsigned char*>(start + 8);
-  std::string header(size[0] + 256 * size[1], '\0');
+  unsigned char start[10] = {};
+  file.read(reinterpret_cast<char*>(start), 10);
+  std::string header(start[8] + 256 * start[9], '\0');
   file.read(header.data(), header.size());
-  if (field(header, "fortran_order").find("True") < 3) {
-    throw std::runtime_error(path + " is in Fortran order");
+  std::smatch fields;
+  if (!std::equal(kMagic.begin(), kMagic.end(), reinterpret_cast<char*>(start)) ||
+      !std::regex_match(header, fields, kHeader)) {
+    throw std::runtime_error(path + " is no .npy file of version 1 in C order");
   }
-  Array array;
-  const Descriptor* found = nullptr;
-  for (const auto& descriptor : kDescriptors) {
-    if (field(header, "descr").find(descriptor.text) < 4) {
-      found = &descriptor;
-    }
-  }
-  if (found == nullptr) {
+  const auto dtype = std::find_if(
+      kDtypes.begin(), kDtypes.end(), [&](const auto& known) { return known.first == fields[1]; });
+  if (dtype == kDtypes.end()) {
     throw std::runtime_error(path + " holds a dtype that is not supported");
   }
-  array.dtype = found->dtype;
-  size_t bytes = found->bytes;
-  const std::string shape = field(header, "shape");
-  const size_t first = shape.find('(') + 1;
-  std::istringstream sizes(shape.substr(first, shape.find(')') - first));
-  for (std::string one; std::getline(sizes, one, ',');) {
-    if (one.find_first_of("0123456789") != std::string::npos) {
-      array.shape.push_back(std::stoi(one));
-      bytes *= array.shape.back();
-    }
+  std::vector<int32_t> sizes;
+  size_t bytes = executorch::runtime::elementSize(dtype->second);
+  const std::string shape = fields[2];
+  for (std::sregex_iterator size(shape.begin(), shape.end(), kNumber), end; size != end; ++size) {
+    sizes.push_back(std::stoi(size->str()));
+    bytes *= sizes.back();
   }
-  array.data.resize(bytes);
-  if (!file.read(array.data.data(), bytes)) {
+  std::vector<uint8_t> data(bytes);
+  if (!file.read(reinterpret_cast<char*>(data.data()), bytes)) {
     throw std::runtime_error(path + " ends early");
   }
-  return array;
+  return executorch::extension::make_tensor_ptr(sizes, std::move(data), dtype->second);
 }
 
 inline void write(const std::string& path, const executorch::aten::Tensor& tensor) {
-  const Descriptor* found = nullptr;
-  for (const auto& descriptor : kDescriptors) {
-    if (descriptor.dtype == tensor.scalar_type()) {
-      found = &descriptor;
-    }
-  }
-  if (found == nullptr) {
+  const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& known) {
+    return known.second == tensor.scalar_type();
+  });
+  if (dtype == kDtypes.end()) {
     throw std::runtime_error(path + ": an output has a dtype that .npy lacks");
   }
-  std::string header = std::string("{'descr': '") + found->text;
-  header += "', 'fortran_order': False, 'shape': (";
+  std::string header = "{'descr': '" + dtype->first + "', 'fortran_order': False, 'shape': (";
   for (const auto size : tensor.sizes()) {
     header += std::to_string(size) + ",";
   }
   header += "), }";
-  // The data begin at a multiple of 64 bytes.
-  header += std::string(63 - (10 + header.size()) % 64, ' ') + "\n";
-  const auto size = header.size();
-  const char start[] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, static_cast<char>(size & 255),
-                        static_cast<char>(size >> 8)};
+  header.append(63 - (10 + header.size()) % 64, ' ') += "\n";  // data begin at a multiple of 64
   std::ofstream file(path, std::ios::binary);
-  file.write(start, 10) << header;
-  file.write(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-  if (!file) {
+  file << kMagic << static_cast<char>(header.size() & 255) << static_cast<char>(header.size() >> 8);
+  file << header;
+  if (!file.write(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes())) {
     throw std::runtime_error(path + " cannot be written");
   }
 }

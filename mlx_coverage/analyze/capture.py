@@ -9,7 +9,7 @@ example and family, and `verify` holds a user's own model against it.
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +37,7 @@ from mlx_coverage.registry.call import canonicalize, name_target
 
 _NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen opset")
 _NOT_TAKEN = "was not decomposed or delegated"
+_MISPLACED = re.compile(r"Input spec name \S+ does not match node name")
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,10 @@ def plan_methods(
         try:
             with follow(f"decomposing {name}"), defer_code():
                 prepared = partitioner.transform_for_pre_decomposition(program)
-                kept = list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
+                whole = list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
             with follow(f"converting {name} to ExecuTorch's edge dialect"), defer_code():
                 edge = convert_to_edge(prepared)
-                refused |= _is_refused(edge, kept)
+                refused |= _is_refused(edge, whole)
         except RefusedFunctionError as error:
             sentence = (
                 f"ExecuTorch cannot compute {error} of dynamic sizes; make those sizes static, or "
@@ -140,7 +141,8 @@ def plan_methods(
             raise _edge_failure(error) from error
         with follow(f"planning {name}"):
             plans[name] = plan(edge, partitioner.registry, partitioner.options)
-        refusals.append(find_refusal(program, _leaves_tensors(plans[name])))
+        kept = _list_kept(plans[name])
+        refusals.append(find_refusal(program, _leaves_tensors(plans[name]), kept))
     return Capture(plans, _refuse(plans) if refused else next(filter(None, refusals), None))
 
 
@@ -157,9 +159,18 @@ def _leaves_tensors(planned: PartitionPlan) -> bool:
     )
 
 
-def _is_refused(edge: ExportedProgram, kept: Sequence[OpOverload]) -> bool:
+def _list_kept(planned: PartitionPlan) -> Iterator[Any]:
+    """Example values of what ExecuTorch sees between the delegates."""
+    numbers = {node: n for n, members in enumerate(planned.partitions) for node in members}
+    for node in planned.graph.nodes:
+        number = numbers.get(node)
+        if number is None or any(numbers.get(user) != number for user in node.users):
+            yield node.meta.get("val")
+
+
+def _is_refused(edge: ExportedProgram, whole: Sequence[OpOverload]) -> bool:
     try:
-        check_validity(edge, kept)
+        check_validity(edge, whole)
     except SpecViolationError as error:
         # The program will not lower; what the delegate would take is still worth knowing.
         if _NOT_CORE.search(str(error)):
@@ -198,11 +209,25 @@ def lower_methods(
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
     if not config._check_ir_validity:
         return Lowering(plans, _refuse(plans), lowered=lowered)
-    refusals = (
-        find_refusal(p, _has_tensors(lowered.exported_program(name).graph_signature))
-        for name, p in programs.items()
-    )
+    refusals = (_find_refusal(p, lowered.exported_program(n)) for n, p in programs.items())
     return Lowering(plans, next(filter(None, refusals), None), lowered=lowered)
+
+
+def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> EdgeProgramManager:
+    """The programs as ExecuTorch lowers them with no partitioner.
+
+    Raises:
+        CaptureError: it refuses them.
+    """
+    try:
+        return to_edge_transform_and_lower(dict(programs))
+    except Exception as error:
+        raise _edge_failure(error) from error
+
+
+def _find_refusal(program: ExportedProgram, lowered: ExportedProgram) -> CaptureError | None:
+    kept = (node.meta.get("val") for node in lowered.graph.nodes)
+    return find_refusal(program, _has_tensors(lowered.graph_signature), kept)
 
 
 def _has_tensors(signature: ExportGraphSignature) -> bool:
@@ -214,17 +239,19 @@ def _has_tensors(signature: ExportGraphSignature) -> bool:
 def _refuse(plans: Mapping[str, PartitionPlan]) -> CaptureError:
     """The sentence on ops outside core ATen that stay with ExecuTorch."""
     refused: dict[str, Source] = {}
+    remedies: list[str] = []
     for found in plans.values():
         for node, placement in found.placements.items():
             op = canonicalize(node.target)
             if isinstance(placement, Fallback) and _is_outside_core(op):
                 refused.setdefault(name_target(op), locate_node(node))
+                remedies += [r.text for r in placement.reasons if r.kind is reasons.KNOWN_GAP]
     if not refused:
         raise AttestationError("ExecuTorch refuses an op that was to be delegated whole")
     names = ", ".join(refused)
     sentence = (
         f"ExecuTorch refuses ops outside core ATen ({names}), so the program does not lower; "
-        "rewrite the line with core ops"
+        f"{remedies[0] if remedies else 'rewrite the line with core ops'}"
     )
     source = next(iter(refused.values()), Source())
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)
@@ -239,6 +266,12 @@ def _is_outside_core(op: Any) -> bool:
 def _edge_failure(error: Exception) -> Exception:
     if _NOT_TAKEN in str(error):
         return AttestationError(f"an op was kept whole and not delegated: {condense(error)}")
+    if _MISPLACED.search(str(error)):
+        sentence = (
+            "ExecuTorch refuses a model that takes no inputs and computes with several numbers; "
+            "give it an input, such as a tensor to add"
+        )
+        return CaptureError("edge", reasons.INTERFACE, sentence)
     if is_ours(error):
         return error
     return CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)

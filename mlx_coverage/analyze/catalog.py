@@ -1,6 +1,9 @@
-"""The registry in words."""
+"""The registry in words, and the names of ops."""
 
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
+
+import torch
 
 from mlx_coverage.analyze.model import OpEntry
 from mlx_coverage.registry.call import name_target
@@ -19,8 +22,30 @@ def list_ops(registry: Registry, pattern: str = "") -> tuple[OpEntry, ...]:
     return tuple(sorted((e for e in entries if _matches(e.op, pattern)), key=lambda e: e.op))
 
 
+def is_known(name: str, registry: Registry) -> bool:
+    """Whether torch has an overload of that name, or the registry an entry."""
+    return _normalize(name) in {*_list_overloads(), *(spec.name for spec in registry)}
+
+
+def find_similar(name: str, registry: Registry) -> list[str]:
+    """Names much like it, at most three: its overloads, or entries of the registry."""
+    wanted = _normalize(name)
+    overloads = [known for known in _list_overloads() if known.startswith(f"{wanted}.")]
+    return overloads[:3] or get_close_matches(wanted, [spec.name for spec in registry])
+
+
+def _list_overloads() -> list[str]:
+    # The dispatcher leaves the name of the default overload out.
+    names = (name.replace("::", ".") for name in torch._C._dispatch_get_all_op_names())
+    return [name if name.count(".") > 1 else f"{name}.default" for name in names]
+
+
+def _normalize(name: str) -> str:
+    return name.replace("::", ".").removeprefix("torch.ops.")
+
+
 def _matches(name: str, pattern: str) -> bool:
-    wanted = pattern.replace("::", ".").removeprefix("torch.ops.").lower()
+    wanted = _normalize(pattern).lower()
     if any(c in wanted for c in "*?["):
         return fnmatchcase(name.lower(), wanted)
     return wanted in name.lower()

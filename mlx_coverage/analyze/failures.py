@@ -2,6 +2,7 @@
 
 * InputError: what the user named cannot be read (exit code 2).
 * CaptureError: the model failed at a stage (exit code 3).
+* ForeignDifferenceError: ExecuTorch computes something else than torch (exit code 3).
 * AttestationError: the lowered program is not what the plan says (exit code 4).
 """
 
@@ -14,6 +15,7 @@ from mlx_coverage.registry.reasons import ReasonKind
 _LONGEST = 300
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|\b0x[0-9a-fA-F]{6,}\b")
+_POINTER = re.compile(r" For more information, run with TORCH_LOGS=\S+")
 # Lines that say nothing by themselves.
 _EMPTY = re.compile(r"^(\W*|Traceback.*|The above exception.*|from user code:?)$", re.IGNORECASE)
 
@@ -54,19 +56,26 @@ class CaptureError(Exception):
         return f"{self.stage} failed: {self.sentence}{where}"
 
 
+class ForeignDifferenceError(Exception):
+    """Results differ from torch's with nothing delegated, too: ExecuTorch's own kernels do it."""
+
+
 class AttestationError(Exception):
     """The nodes inside the delegates are not those of the plan: a defect of ours."""
 
 
 def condense(error: BaseException) -> str:
     """The first meaningful sentence of an exception: no traceback, address or repr."""
-    text = _ADDRESS.sub("", _ESCAPES.sub("", str(error)))
+    text = _ADDRESS.sub("", _POINTER.sub("", _ESCAPES.sub("", str(error))))
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if not _EMPTY.match(line)]
     if not lines:
         return type(error).__name__
     sentence = lines[0]
     for line in lines[1:3]:
+        if line.startswith("- "):  # why, as the first item of a list
+            sentence += " " + line.removeprefix("- ").partition(". ")[0]
+            break
         if not sentence.endswith((":", ",")):
             break
         sentence += " " + line

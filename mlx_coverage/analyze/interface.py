@@ -1,8 +1,10 @@
 """What ExecuTorch asks of a method's inputs and outputs, and says only when it writes the file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
+from executorch.exir.sym_util import eval_upper_bound
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
 from torch.utils import _pytree as pytree
@@ -11,23 +13,40 @@ from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.registry import reasons
 
 
-def find_refusal(program: ExportedProgram, has_tensors: bool) -> CaptureError | None:
+def find_refusal(
+    program: ExportedProgram, has_tensors: bool, kept: Iterable[Any]
+) -> CaptureError | None:
     """Why ExecuTorch will refuse to write the method, or None.
 
     Args:
-        program: as exported.
+        program: as exported, after ExecuTorch's passes and checks ran on it or its copy.
         has_tensors: whether weights or state stay with ExecuTorch, or new values of inputs
             are returned: it then takes a model that returns no tensor.
+        kept: example values of what is computed and not inside one delegate.
     """
-    sentence = next(_list_refusals(program, has_tensors), None)
+    sentence = next(_list_refusals(program, has_tensors, kept), None)
     return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)
 
 
-def _list_refusals(program: ExportedProgram, has_tensors: bool) -> Iterator[str]:
+def _list_refusals(
+    program: ExportedProgram, has_tensors: bool, kept: Iterable[Any]
+) -> Iterator[str]:
     for name in _list_expanded(program):
         yield (
             f"the example input {name} is expanded (it has a stride of 0), which ExecuTorch "
             "refuses; call .contiguous() on it"
+        )
+    for name, dim, size in _list_fixed(program):
+        yield (
+            f"ExecuTorch fixes the dynamic dimension {dim} of the input {name} at the example's "
+            f"size {size}; leave it out of dynamic_shapes, or rewrite the op that compares it or "
+            "returns a list of tensors"
+        )
+    tensors = (t for t in pytree.tree_leaves(list(kept)) if isinstance(t, torch.Tensor))
+    if not all(_is_bounded(size) for tensor in tensors for size in tensor.shape):
+        yield (
+            "ExecuTorch reserves memory ahead, and a size that the model reads from a tensor has "
+            "no upper bound; give it one, such as torch._check(n <= 1000)"
         )
     arguments = [spec.arg for spec in program.graph_signature.output_specs]
     for argument in arguments:
@@ -44,14 +63,35 @@ def _list_refusals(program: ExportedProgram, has_tensors: bool) -> Iterator[str]
 
 
 def _list_expanded(program: ExportedProgram) -> Iterator[str]:
+    for name, value in _list_inputs(program):
+        # Comparing a symbolic stride would be a guard.
+        if any(isinstance(stride, int) and stride == 0 for stride in value.stride()):
+            yield name
+
+
+def _list_fixed(program: ExportedProgram) -> Iterator[tuple[str, int, int]]:
+    """Dynamic sizes that became numbers: a pass compared one, which torch takes as a promise."""
+    for name, value in _list_inputs(program):
+        for dim, size in enumerate(value.shape):
+            fixed = size.node.maybe_as_int() if isinstance(size, torch.SymInt) else None
+            if fixed is not None:
+                yield name, dim, fixed
+
+
+def _is_bounded(size: int | torch.SymInt) -> bool:
+    try:
+        eval_upper_bound(size)
+    except RuntimeError:  # what ExecuTorch raises later, too
+        return False
+    return True
+
+
+def _list_inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
     kinds = {spec.arg.name: spec.kind for spec in program.graph_signature.input_specs}
     for node in program.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        if kinds[node.name] is not InputKind.USER_INPUT or not isinstance(value, torch.Tensor):
-            continue
-        # Comparing a symbolic stride would be a guard.
-        if any(isinstance(stride, int) and stride == 0 for stride in value.stride()):
-            yield node.name
+        if kinds[node.name] is InputKind.USER_INPUT and isinstance(value, torch.Tensor):
+            yield node.name, value
 
 
 def _list_unnamed(spec: pytree.TreeSpec | None) -> Iterator[str]:

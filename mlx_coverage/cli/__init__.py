@@ -76,7 +76,12 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _explain(error: Exception) -> tuple[int, str]:
-    from mlx_coverage.analyze.failures import CaptureError, InputError, condense
+    from mlx_coverage.analyze.failures import (
+        CaptureError,
+        ForeignDifferenceError,
+        InputError,
+        condense,
+    )
     from mlx_coverage.registry.plugins import PluginError
     from mlx_coverage.report import UnwritableError
     from mlx_coverage.runtime import NativeRuntimeError
@@ -85,6 +90,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         return exits.UNUSABLE_INPUT, str(error)
     if isinstance(error, CaptureError):
         return exits.MODEL_FAILED, error.describe()
+    if isinstance(error, ForeignDifferenceError):
+        return exits.MODEL_FAILED, str(error)
     return exits.DEFECT, (
         f"this is a defect of mlx-coverage, please report it with the output of --traceback: "
         f"{condense(error)}"

@@ -4,7 +4,6 @@ import argparse
 import gc
 import traceback
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.gates import add_gates, hold_changes, hold_share, read_report
 from mlx_coverage.cli.outputs import add_outputs, choose_outputs
+from mlx_coverage.cli.partitioning import add_partitioner, configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
 from mlx_coverage.cli.target import (
     BOTH,
@@ -74,21 +74,6 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None
         "(module, args, kwargs, dynamic_shapes), or a dict of methods",
     )
     add_partitioner(parser)
-
-
-def add_partitioner(parser: argparse.ArgumentParser) -> None:
-    """The arguments that steer the partitioner."""
-    parser.add_argument(
-        "--exclude", metavar="OP", action="append", default=[],
-        help="keep an op, such as aten.add.Tensor, off the delegate (repeatable)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fix-decompositions", action="store_true",
-        help="decompose what MLX lacks as torch does, where MLX has all the parts",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-settings", action="store_true", help="do not read [tool.mlx-coverage]"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -184,20 +169,15 @@ def _capture(
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.cli.execution import execute
-    from mlx_coverage.lowering.partitioner import MLXPartitioner
     from mlx_coverage.registry.reasons import BY_SLUG
 
-    make = partial(
-        MLXPartitioner,
-        exclude_ops=args.exclude,
-        fix_decompositions=getattr(args, "fix_decompositions", False),
-    )
     with load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)
         if target != OURS:
             report = report_upstream(model, programs)
             return apply_suppressions(report, _list_files(model), BY_SLUG), None
+        make = configure_partitioner(args)
         planned = capture.plan_methods(programs, make, console.progress)
         if args.verify and planned.refused is None:
             with console.progress("lowering in full"):

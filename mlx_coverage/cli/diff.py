@@ -10,6 +10,7 @@ from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.analyze.model import from_json
 from mlx_coverage.cli import check, console, exits
 from mlx_coverage.cli.gates import add_fail_on, hold_changes, read_report
+from mlx_coverage.cli.partitioning import add_partitioner
 from mlx_coverage.cli.settings import apply_settings
 from mlx_coverage.report import render_difference_text
 from mlx_coverage.report.difference import DIFFERENCE_RENDERERS
@@ -29,7 +30,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     for name in ("old", "new"):
         parser.add_argument(name, metavar=name.upper(), help="a .json report, or a model")
-    check.add_partitioner(parser)
+    add_partitioner(parser)
     parser.add_argument(
         "--output-format", dest="form", choices=tuple(DIFFERENCE_RENDERERS), default="full",
         help="what stdout gets (default: full)",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_coverage.cli import check, console, exits
+from mlx_coverage.cli.partitioning import configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
             from mlx_coverage.analyze.attest import lacks_weights
             from mlx_coverage.analyze.failures import InputError
             from mlx_coverage.cli.execution import finish
-            from mlx_coverage.lowering.partitioner import MLXPartitioner
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
@@ -57,12 +57,7 @@ def run(args: argparse.Namespace) -> int:
                     "would run on MLX with mlx-coverage check"
                 )
             with console.progress("lowering"):
-                make = partial(
-                    MLXPartitioner,
-                    exclude_ops=args.exclude,
-                    fix_decompositions=args.fix_decompositions,
-                )
-                lowered = capture.lower_methods(programs, make)
+                lowered = capture.lower_methods(programs, configure_partitioner(args))
                 if lowered.refused is not None:
                     raise lowered.refused
                 program = finish(lowered.lowered)
@@ -90,6 +85,7 @@ def _count(lowered: "Lowering") -> str:
 
 def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProgram"]) -> list[str]:
     from mlx_coverage.analyze.comparison import verify_results
+    from mlx_coverage.analyze.failures import AttestationError
     from mlx_coverage.analyze.program_file import read_program
     from mlx_coverage.cli.execution import Execution
 
@@ -97,9 +93,39 @@ def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProg
     loaded = {method.name: method for method in read_program(path)}
     for name, program in programs.items():
         execution = Execution(path, loaded[name])
-        error = verify_results(name, execution, methods[name], program)
+        try:
+            error = verify_results(name, execution, methods[name], program)
+        except AttestationError as difference:
+            _refuse_foreign_difference(name, difference, methods)
+            raise
         lines.append(f"  verified {name}: largest difference from eager torch {error:.2g}")
     return lines
+
+
+def _refuse_foreign_difference(name: str, difference: Exception, methods: "Methods") -> None:
+    """Say so where the method differs from torch with nothing delegated as well."""
+    from mlx_coverage.analyze import capture
+    from mlx_coverage.analyze.comparison import verify_results
+    from mlx_coverage.analyze.failures import (
+        AttestationError,
+        CaptureError,
+        ForeignDifferenceError,
+        InputError,
+    )
+    from mlx_coverage.cli.execution import execute
+
+    try:
+        programs = capture.export_methods(methods)  # sizes of the others may be taken already
+        lowered = capture.lower_undelegated(programs)
+        run = partial(execute, lowered, name)
+        verify_results(name, run, methods[name], programs[name])
+    except AttestationError as error:
+        raise ForeignDifferenceError(
+            f"{difference}; so it does with nothing on MLX: rewrite the op that ExecuTorch's own "
+            "kernels compute otherwise, or leave --verify out"
+        ) from error
+    except (CaptureError, InputError):
+        return  # ExecuTorch alone does not run it
 
 
 def _format_size(size: float) -> str:

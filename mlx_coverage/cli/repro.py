@@ -2,12 +2,11 @@
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_coverage.cli import console, exits
-from mlx_coverage.cli.check import add_partitioner
+from mlx_coverage.cli.partitioning import add_partitioner, configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
 from mlx_coverage.report import check_writable, write_file
 from mlx_coverage.report.anchors import PREFIX, name_findings
@@ -50,16 +49,11 @@ def run(args: argparse.Namespace) -> int:
         from mlx_coverage.analyze import capture, load
         from mlx_coverage.analyze.reproduction import Origin, reproduce
         from mlx_coverage.analyze.summarize import summarize
-        from mlx_coverage.lowering.partitioner import MLXPartitioner
 
-    make = partial(
-        MLXPartitioner,
-        exclude_ops=args.exclude,
-        fix_decompositions=args.fix_decompositions,
-    )
     with console.quiet(), load.open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)
+        make = configure_partitioner(args)
         planned = capture.plan_methods(programs, make, console.progress)
         report = summarize(model, planned)
         if separator:

@@ -97,7 +97,7 @@ def _draw(method: "Method") -> list[Any]:
 def _load_inputs(path: Path, method: "Method") -> list[Any]:
     import torch
 
-    from mlx_coverage.analyze.failures import InputError, condense
+    from mlx_coverage.analyze.failures import InputError
 
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; accepted: a list saved with torch.save")
@@ -105,8 +105,8 @@ def _load_inputs(path: Path, method: "Method") -> list[Any]:
         loaded = torch.load(path, weights_only=True)
     except Exception as error:
         raise InputError(
-            f"{path} holds no inputs ({condense(error)}); accepted: a list or tuple of tensors "
-            "saved with torch.save"
+            f"{path} is no file of tensors and numbers; accepted: a list or tuple of them, saved "
+            "with torch.save"
         ) from error
     inputs = [loaded] if isinstance(loaded, torch.Tensor) else loaded
     if not isinstance(inputs, (list, tuple)):

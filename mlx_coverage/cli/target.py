@@ -3,13 +3,13 @@
 import argparse
 import traceback
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from mlx_coverage.analyze.contrast import Contrast
 from mlx_coverage.analyze.model import CoverageReport, TargetName
 from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.outputs import choose_outputs
+from mlx_coverage.cli.partitioning import configure_partitioner
 from mlx_coverage.report.contrast import CONTRAST_RENDERERS, describe_failures
 
 if TYPE_CHECKING:
@@ -116,10 +116,9 @@ def _contrast(args: argparse.Namespace, programs: Mapping[str, "ExportedProgram"
     from mlx_coverage.analyze import capture
     from mlx_coverage.analyze.upstream.claims import contrast_plans
     from mlx_coverage.analyze.upstream.planning import plan_upstream
-    from mlx_coverage.lowering.partitioner import MLXPartitioner
     from mlx_coverage.registry import default_registry
 
-    make = partial(MLXPartitioner, exclude_ops=args.exclude)  # of the settings
+    make = configure_partitioner(args)  # of the settings
     ours, our_plans = _attempt(
         args, OURS, lambda: capture.plan_methods(programs, make, console.progress)
     )

@@ -11,9 +11,10 @@ nothing more to decompose.
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -69,8 +70,35 @@ def prepare_program(
         for node in _find_refused(prepared, registry, table):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
+    if _slice_splits(prepared):
+        prepared = isolate(run_decompositions(prepared, {}))
     forget_redefined_ops(prepared)
     return prepared
+
+
+def _slice_splits(program: ExportedProgram) -> bool:
+    """Write splits as slices where the first dimension is dynamic; whether there are any.
+
+    ExecuTorch's check of dtypes takes the first part of such a list for the list, and by
+    asking for its length fixes that dimension at the example's size.
+    """
+    op = torch.ops.aten.split_with_sizes.default
+    found = [
+        node
+        for node in program.graph.find_nodes(op="call_function", target=op)
+        if isinstance(node.meta["val"][0].shape[0], torch.SymInt)
+    ]
+    for node in found:
+        inline_graph(node, trace_call(node, _slice_parts))
+    return bool(found)
+
+
+def _slice_parts(x: torch.Tensor, sizes: Sequence[Any], dim: int = 0) -> list[torch.Tensor]:
+    # torch's own decomposition counts in the storage, which no edge op sees.
+    return [
+        torch.ops.aten.slice.Tensor(x, dim, end - size, end)
+        for size, end in zip(sizes, accumulate(sizes), strict=True)
+    ]
 
 
 def _lay_out_operands(program: ExportedProgram) -> None:

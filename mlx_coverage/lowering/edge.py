@@ -35,6 +35,7 @@ from torch._export.passes.replace_view_ops_with_view_copy_ops_pass import (
     _NON_FUNCTIONAL_OPS_TO_FUNCTIONAL_OPS,
     get_view_copy_of_view_op,
 )
+from torch._export.verifier import _verify_exported_program_signature
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Interpreter, Node
@@ -126,9 +127,11 @@ def check_validity(program: ExportedProgram, kept: Sequence[OpOverload]) -> None
 
     Raises:
         SpecViolationError: the program holds an op outside core ATen, or one with
-            inputs of dtypes that the op does not take.
+            inputs of dtypes that the op does not take, or its signature names its
+            placeholders in another order.
         RefusedFunctionError: the program computes with sizes what ExecuTorch cannot.
     """
+    _verify_exported_program_signature(program)
     module = program.graph_module
     verifier = EXIREdgeDialectVerifier(
         edge_compile_config=EdgeCompileConfig(), preserve_ops=list(kept)

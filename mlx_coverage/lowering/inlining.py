@@ -34,8 +34,9 @@ def trace_call(
     # Some composites call another op where a gradient is wanted.
     examples = [v.detach() if isinstance(v := n.meta["val"], torch.Tensor) else v for n in inputs]
     # torch's Python decompositions of composites, as export runs them: dropout stays functional.
-    # What it makes of no tensor must be as fake as what it makes of the call's.
-    with detect_fake_mode(examples) or nullcontext(), enable_python_dispatcher():
+    # What it makes of no tensor, perhaps of a size alone, must be as fake as the call's result.
+    mode = detect_fake_mode((examples, node.meta.get("val"))) or nullcontext()
+    with mode, enable_python_dispatcher():
         traced = make_fx(run, decomposition_table=dict(table or {}), tracing_mode="real")
         return traced(*examples).graph
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from mlx_coverage.analyze.capture import (
     Capture,
@@ -16,6 +17,7 @@ from mlx_coverage.analyze.capture import (
     lower_methods,
     plan_methods,
 )
+from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry.reasons import INTERFACE
@@ -55,14 +57,41 @@ class WriteState(nn.Module):
         self.state.add_(x)
 
 
+class Count(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.zeros(3))
+
+    def forward(self) -> Tensor:
+        self.state.add_(1)
+        return self.state * 2
+
+
 def write_input(x: Tensor) -> None:
     x.add_(1)
 
 
+def zeros_of_bounded_size(x: Tensor) -> Tensor:
+    size = x.int().sum().item()
+    torch._check(size <= 1000)
+    return torch.zeros(size) + 1
+
+
+@torch.library.custom_op("interface_tests::halve", mutates_args=())
+def halve(x: Tensor) -> list[Tensor]:
+    return [part.clone() for part in x.chunk(2, 1)]
+
+
+halve.register_fake(lambda x: [part.clone() for part in x.chunk(2, 1)])
+
+
 def plan_and_lower(model: nn.Module, x: Tensor, **options: Any) -> tuple[Capture, Lowering]:
-    programs = export_methods({"forward": Exportable(model, (x,))})
     make = partial(MLXPartitioner, **options)
-    return plan_methods(programs, make), lower_methods(programs, make)
+    return plan_methods(export(model, x), make), lower_methods(export(model, x), make)
+
+
+def export(model: nn.Module, x: Tensor, dynamic: Any = None) -> dict[str, ExportedProgram]:
+    return export_methods({"forward": Exportable(model, (x,), dynamic_shapes=dynamic)})
 
 
 @pytest.mark.parametrize(
@@ -74,6 +103,7 @@ def plan_and_lower(model: nn.Module, x: Tensor, **options: Any) -> tuple[Capture
         (Apply(lambda x: None), torch.ones(3), "returns no tensor"),
         (WriteState(), torch.ones(3), "returns no tensor"),
         (Apply(lambda x: [Unnamed(x.cos())]), torch.ones(3), "Unnamed is registered"),
+        (Apply(lambda n: torch.zeros(n.item()) + 1), torch.tensor(3), "has no upper bound"),
     ],
 )
 def test_refused(model: nn.Module, x: Tensor, says: str) -> None:
@@ -93,9 +123,29 @@ def test_refused(model: nn.Module, x: Tensor, says: str) -> None:
         (Apply(write_input), {}),
         (WriteState(), {"exclude_ops": [WRITE]}),  # the state stays with ExecuTorch
         (Apply(lambda x: [Named(x.cos())]), {}),
+        (Apply(zeros_of_bounded_size), {}),
+        (Apply(lambda x: torch.zeros(x.int().sum().item()).sum()), {}),  # inside the delegate
     ],
 )
 def test_taken(model: nn.Module, options: dict[str, Any]) -> None:
     planned, lowered = plan_and_lower(model, torch.ones(3), **options)
     assert planned.refused is lowered.refused is None
     lowered.lowered.to_executorch()
+
+
+def test_fixed_size() -> None:
+    model, x = Apply(lambda x: torch.mul(*halve(x))), torch.ones(3, 4)
+    dynamic = ({0: torch.export.Dim("n", min=1, max=8)},)
+    for capture in (plan_methods, lower_methods):
+        refused = capture(export(model, x, dynamic), MLXPartitioner).refused
+        assert refused is not None
+        assert "the dynamic dimension 0 of the input x at the example's size 3" in refused.sentence
+        assert capture(export(model, x), MLXPartitioner).refused is None
+
+
+def test_numbers_without_an_input() -> None:
+    programs = export_methods({"forward": Exportable(Count(), ())})
+    for capture in (plan_methods, lower_methods):
+        with pytest.raises(CaptureError, match="takes no inputs") as raised:
+            capture(programs, MLXPartitioner)
+        assert raised.value.kind is INTERFACE

@@ -73,6 +73,16 @@ class Gamma(nn.Module):
 def gamma():
     return Gamma(), (torch.ones(2),)
 
+class Fixed(nn.Module):
+    def forward(self, x):
+        return x + torch.ones(2)
+
+def fixed():
+    return Fixed(), (torch.ones(2),), {}, ({0: torch.export.Dim("n", min=1, max=8)},)
+
+def training():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), (torch.ones(1, 3, 8, 8),)
+
 def raises():
     raise RuntimeError("no such checkpoint")
 
@@ -128,6 +138,12 @@ def wide():
 
 def random():
     return nn.Sequential(nn.Linear(4, 4), nn.Dropout()), (torch.ones(2, 4),)
+
+def positions():
+    return Apply(torch.nonzero), (torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]),)
+
+def compared_positions():
+    return Apply(lambda x: torch.nonzero(x > 0)), (torch.tensor([[0.0, 1.0], [1.0, 1.0]]),)
 
 def transposed():
     return Apply(lambda x: x.cos()), (torch.ones(3, 4).t(),)

@@ -1,5 +1,6 @@
 """`export` and `run`, and the small commands."""
 
+import pickle
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from mlx_coverage.cli import main
 from tests.cli import models
@@ -83,6 +85,18 @@ def test_inputs_that_do_not_fit(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"This is no pickle.", b"", pickle.dumps([nn.ReLU()])])
+def test_inputs_that_are_no_tensors(
+    folder: Path, program: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (folder / "inputs.pt").write_bytes(content)
+    assert main(["run", "model.pte", "--inputs", "inputs.pt"]) == 2
+    assert capsys.readouterr().err == (
+        "mlx-coverage: inputs.pt is no file of tensors and numbers; accepted: a list or tuple of "
+        "them, saved with torch.save\n"
+    )
+
+
 def test_truncated_program(folder: Path, program: Path) -> None:
     program.write_bytes(program.read_bytes()[:-40])
     # In a process of its own: what C++ writes to stderr counts as well.
@@ -98,8 +112,11 @@ def test_wrong_result_is_not_written(
 ) -> None:
     from mlx_coverage.cli.execution import Execution
 
-    right = Execution.__call__
-    monkeypatch.setattr(Execution, "__call__", lambda s, i: [o + 1 for o in right(s, i)])
+    # The first to run is the delegate; then ExecuTorch alone, which is right.
+    right, faults = Execution.__call__, iter([1])
+    monkeypatch.setattr(
+        Execution, "__call__", lambda s, i: [o + next(faults, 0) for o in right(s, i)]
+    )
     assert main(["export", "supported.py", "-o", "model.pte", "--verify"]) == 4
     assert "differs from eager torch" in capsys.readouterr().err
     assert not (folder / "model.pte").exists()
@@ -122,6 +139,19 @@ def test_what_cannot_be_verified(
     assert main(["export", f"interfaces.py::{name}", "-o", "model.pte", "--verify"]) == 2
     err = capsys.readouterr().err
     assert says in err
+    assert err.count("\n") == 1
+    assert not (folder / "model.pte").exists()
+
+
+@pytest.mark.parametrize("name", ["positions", "compared_positions"])
+def test_wrong_result_of_executorch_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    # Its kernel of nonzero writes rows where the program says columns.
+    (folder / "interfaces.py").write_text(models.INTERFACES)
+    assert main(["export", f"interfaces.py::{name}", "-o", "model.pte", "--verify"]) == 3
+    err = capsys.readouterr().err
+    assert "so it does with nothing on MLX" in err
     assert err.count("\n") == 1
     assert not (folder / "model.pte").exists()
 

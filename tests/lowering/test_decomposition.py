@@ -1,5 +1,7 @@
 """Whole ops: a declined call is decomposed, an accepted one beside it stays whole."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
@@ -49,13 +51,21 @@ def list_names(graph: torch.fx.Graph) -> list[str]:
     return [name_target(canonicalize(n.target)) for n in graph.nodes if n.op == "call_function"]
 
 
-def test_dynamic_sizes_stay_dynamic() -> None:
-    class Positions(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + torch.arange(x.shape[0])
+class Apply(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x + torch.arange(x.shape[0]), lambda x: torch.zeros(x.shape[0]) - x]
+)
+def test_dynamic_sizes_stay_dynamic(function: Callable[[Tensor], Tensor]) -> None:
     dynamic = ({0: torch.export.Dim("n", max=64)},)
-    program = torch.export.export(Positions(), (torch.ones(12),), dynamic_shapes=dynamic)
+    program = torch.export.export(Apply(function), (torch.ones(12),), dynamic_shapes=dynamic)
     prepared = prepare_program(program, default_registry(), Options())
     values = [node.meta.get("val") for node in prepared.graph.nodes]
     shapes = [value.shape for value in values if isinstance(value, Tensor)]

@@ -52,6 +52,31 @@ def test_outputs_equal_the_python_runtimes(host: Path, tmp_path: Path):
     np.testing.assert_allclose(np.load(tmp_path / "out0.npy"), expected.numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"no array", "is no .npy file"),
+        (np.asfortranarray(np.ones((2, 3), np.float32)), "is no .npy file of version 1 in C order"),
+        (np.ones((2, 3), np.uint64), "holds a dtype that is not supported"),
+    ],
+)
+def test_inputs_that_are_no_arrays(
+    host: Path, tmp_path: Path, content: bytes | np.ndarray, sentence: str
+):
+    program = softmax_program()
+    pte = build_pte(Method(serialize(program), *values_of(program, (2, 4))))
+    (tmp_path / "model.pte").write_bytes(pte)
+    file = tmp_path / "in.npy"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, content)
+    command = [str(host), str(tmp_path / "model.pte"), str(tmp_path / "out"), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
 def test_no_python_and_no_torch(host: Path):
     libraries = subprocess.run(
         ["ldd", str(host)], capture_output=True, text=True, check=True
@@ -74,4 +99,5 @@ def test_bad_use(host: Path, arguments: list[str], code: int, sentence: str):
 
 
 def test_host_is_short():
-    assert len((HOST / "main.cpp").read_text().splitlines()) < 150
+    files = [path for path in HOST.iterdir() if path.suffix in (".cpp", ".h")]
+    assert sum(len(path.read_text().splitlines()) for path in files) < 150

@@ -237,3 +237,10 @@ def batch_norm_no_stats(input, weight, bias, training, momentum, eps):
     mean, deviation = _statistics(x, axes, eps)
     result = _scale_channels((x - mean) * deviation, weight, bias)
     return result, mx.reshape(mean, (-1,)), mx.reshape(deviation, (-1,))
+
+
+family.gap(
+    "the model is in training mode, where batch norm also updates its running statistics; call "
+    "model.eval() before exporting",
+    aten._native_batch_norm_legit_functional.default,
+)
