@@ -18,6 +18,7 @@ from mlx_coverage.cli.target import (
     OURS,
     add_target,
     contrast,
+    name_ignored,
     refuse_baseline,
     refuse_options,
     report_upstream,
@@ -100,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_options(args)
     explicit = args.fail_on
     apply_settings(args)
+    name_ignored(args)
     if explicit and not args.baseline:
         from mlx_coverage.analyze.failures import InputError
 
