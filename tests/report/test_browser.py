@@ -14,6 +14,7 @@ from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.analyze.model import (
     NONE,
     CoverageReport,
+    Crossing,
     Excerpt,
     Figures,
     Finding,
@@ -279,6 +280,38 @@ def test_page_fits_its_window(open_page: Open, width: int) -> None:
     text = "a_rather_long_name_of_a_module." * 6
     page = open_page(render_html(make_report(text)), viewport={"width": width, "height": 800})
     assert measure_overflow(page) == 0
+
+
+@pytest.mark.parametrize("width", [400, 800, 1280])
+def test_figures_fill_their_rows(open_page: Open, width: int) -> None:
+    page = open_page(render_html(make_report()), viewport={"width": width, "height": 800})
+    figures = page.locator(".figures").first
+    columns = figures.evaluate("(e) => getComputedStyle(e).gridTemplateColumns.split(' ').length")
+    assert figures.locator("div").count() % columns == 0
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_marks_of_the_source_stay_in_one_piece(open_page: Open, width: int) -> None:
+    page = open_page(render_html(make_report()), viewport={"width": width, "height": 800})
+    marks = page.locator(".mark")
+    assert marks.count()
+    assert marks.evaluate_all("(all) => Math.max(...all.map((e) => e.offsetHeight))") < 25
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_long_lists_scroll_in_place_and_are_whole_on_paper(open_page: Open, width: int) -> None:
+    report = make_chain(400, 3)
+    (method,) = report.methods
+    crossings = tuple(Crossing(i, i + 1, 1, 40, 0, (0,)) for i in range(399))
+    report = replace(report, methods=(replace(method, crossings=crossings),))
+    page = open_page(render_html(report), viewport={"width": width, "height": 800})
+    for name in ("Partitions of", "Crossings of"):
+        part = page.get_by_role("region", name=name)
+        part.focus()
+        assert part.evaluate("(e) => e.scrollHeight > e.clientHeight && e.clientHeight < 700")
+        page.emulate_media(media="print")
+        assert part.evaluate("(e) => e.scrollHeight === e.clientHeight")
+        page.emulate_media(media="screen")
 
 
 def test_paper_shows_everything_but_the_controls(open_page: Open) -> None:
