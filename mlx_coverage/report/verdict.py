@@ -126,7 +126,8 @@ class LineFinding:
         named = ", ".join(f"{op} x{count}" if count > 1 else op for op, count in ops.items())
         allowed = self.findings[0].allowed
         accepted = "" if allowed is None else f" (allowed: {allowed})"
-        return f"{named} falls back: {'; '.join(sentences)}{accepted}"
+        verb = "falls" if self.nodes == 1 else "fall"
+        return f"{named} {verb} back: {'; '.join(sentences)}{accepted}"
 
 
 def group_by_line(findings: Iterable[Finding]) -> Sequence[LineFinding]:

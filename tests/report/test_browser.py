@@ -480,6 +480,8 @@ def test_ten_thousand_nodes_stay_small_and_open_one_view(open_page: Open) -> Non
     assert len(text.encode()) < 3_000_000
     page = open_page(text)
     assert 1 < page.locator(".box").count() <= 40
+    boxes = page.locator(".box span")
+    assert boxes.evaluate_all("(all) => all.every((e) => e.scrollWidth <= e.clientWidth)")
     page.locator("[data-show-finding='0']").click()
     expect(page.locator(".box[aria-current]")).to_be_in_viewport()
     assert page.locator(".box").count() <= 40

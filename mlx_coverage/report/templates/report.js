@@ -317,7 +317,7 @@ class Graph {
     const fallback = nodes.filter((node) => this.isFallback(node)).length;
     const found = nodes.filter((node) => this.marked.has(node)).length;
     const state = fallback === 0 ? "mlx" : fallback === nodes.length ? "cpu" : "mixed";
-    const marks = { mlx: "on MLX", cpu: "on the CPU", mixed: `${fallback} on the CPU` }[state];
+    const marks = { mlx: "on MLX", cpu: "on the CPU", mixed: `${fallback} on CPU` }[state];
     return make("button",
       { type: "button", className: `box group ${state}${found ? " found" : ""}`,
         title: label, click: () => this.open(index) },
