@@ -76,3 +76,16 @@ def test_code_of_a_fix_is_printed_once() -> None:
     assert shown.count("Replace a. (verified: run)") == 2
     assert shown.count("class New(nn.Module):") == shown.count("    pass\n") == 1
     assert shown.count("the code is at first above") == 1
+
+
+@pytest.mark.parametrize(
+    ("unmodelled", "said"),
+    [(0, "\n0 FLOP · 25.0 % of"), (2, "\n25.0 % of 40 B moved · FLOPs of 2 nodes")],
+)
+def test_no_share_of_no_flops_is_printed(unmodelled: int, said: str) -> None:
+    report = make_report()
+    total, mlx = Figures(4, 0, 40, unmodelled), Figures(1, 0, 10)
+    method = dataclasses.replace(report.methods[0], total=total, mlx=mlx)
+    shown = render_text(dataclasses.replace(report, methods=(method,)))
+    assert said in shown
+    assert "n/a of" not in shown
