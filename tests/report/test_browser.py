@@ -323,6 +323,25 @@ def test_paper_shows_everything_but_the_controls(open_page: Open) -> None:
         assert page.locator(part).locator("visible=true").count()
 
 
+def test_long_code_of_a_fix_is_folded_and_whole_on_paper(open_page: Open) -> None:
+    report = make_report()
+    (method,) = report.methods
+    change = "class New(nn.Module):\n    def forward(self, x):\n        return x"
+    fix = replace(method.findings[0].fixes[0], change=change)
+    findings = (replace(method.findings[0], fixes=(fix,)), *method.findings[1:])
+    page = open_page(
+        render_html(replace(report, methods=(replace(method, findings=findings),))),
+        java_script_enabled=False,
+    )
+    code = page.locator(".findings .fix code", has_text="class New")
+    assert not code.is_visible()
+    page.locator(".findings").get_by_text("Code, 3 lines").click()
+    assert code.is_visible()
+    page.locator(".findings").get_by_text("Code, 3 lines").click()
+    page.emulate_media(media="print")
+    assert code.is_visible()
+
+
 def test_search_and_facets_narrow_the_findings(open_page: Open) -> None:
     page = open_page(render_html(make_chain(3, 8)))
     rows = page.locator(".findings tbody tr")
