@@ -6,6 +6,7 @@ is exported, and need it exported again.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -183,17 +184,39 @@ def _describe_pins(
     )
 
 
+def join_replacements(
+    given: Exportable | ExportedProgram, plan: PartitionPlan
+) -> Iterator[Candidate]:
+    """All modules replaced at once, where ExecuTorch refuses a program that holds any of them."""
+    if not isinstance(given, Exportable):
+        return
+    exchanges = list(_list_exchanges(given, plan))
+    if len(exchanges) > 1:
+        yield _describe_replacement(given, *exchanges)
+
+
 def _list_replacements(given: Exportable, plan: PartitionPlan) -> Iterator[Candidate]:
+    for exchange in _list_exchanges(given, plan):
+        yield _describe_replacement(given, exchange)
+
+
+def _list_exchanges(given: Exportable, plan: PartitionPlan) -> Iterator[Exchange]:
     declined = (node for node, v in plan.verdicts.items() if isinstance(v, Unsupported))
     paths = frozenset(path for node in declined for path, _ in list_modules(node))
-    for exchange in list_exchanges(given.module, paths):
-        export = partial(_export_exchanged, given, exchange)
-        yield Candidate("module", exchange.title, exchange.code, export=export)
+    return list_exchanges(given.module, paths)
 
 
-def _export_exchanged(given: Exportable, exchange: Exchange) -> ExportedProgram:
-    with exchange.apply(given) as changed:
-        return _export(changed)
+def _describe_replacement(given: Exportable, *exchanges: Exchange) -> Candidate:
+    title = " ".join(exchange.title for exchange in exchanges)
+    change = "\n\n\n".join(exchange.code for exchange in exchanges)
+    return Candidate("module", title, change, export=partial(_export_exchanged, given, exchanges))
+
+
+def _export_exchanged(given: Exportable, exchanges: Sequence[Exchange]) -> ExportedProgram:
+    with ExitStack() as stack:
+        for exchange in exchanges:
+            given = stack.enter_context(exchange.apply(given))
+        return _export(given)
 
 
 def _export(given: Exportable) -> ExportedProgram:

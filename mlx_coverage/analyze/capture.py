@@ -121,18 +121,12 @@ def plan_methods(
         partitioner = make()
         try:
             with follow(f"decomposing {name}"), defer_code():
-                prepared = partitioner.transform_for_pre_decomposition(program)
-                whole = list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
+                prepared, whole = _decompose(program, partitioner)
             with follow(f"converting {name} to ExecuTorch's edge dialect"), defer_code():
                 edge = convert_to_edge(prepared)
                 refused |= _is_refused(edge, whole)
         except RefusedFunctionError as error:
-            sentence = (
-                f"ExecuTorch cannot compute {error} of dynamic sizes; make those sizes static, or "
-                "compute with whole numbers"
-            )
-            kind, source = reasons.DECOMPOSITION_FAILED, locate_node(error.node)
-            raise CaptureError("edge", kind, sentence, source) from error
+            raise _refuse_function(error) from error
         except Exception as error:
             if is_ours(error):
                 # Ours drives ExecuTorch's passes: a program that its own pipeline refuses
@@ -144,6 +138,34 @@ def plan_methods(
         kept = _list_kept(plans[name])
         refusals.append(find_refusal(program, _leaves_tensors(plans[name]), kept))
     return Capture(plans, _refuse(plans) if refused else next(filter(None, refusals), None))
+
+
+def _decompose(
+    program: ExportedProgram, partitioner: MLXPartitioner
+) -> tuple[ExportedProgram, Sequence[OpOverload]]:
+    """The program as it is converted, and the ops that are kept whole in it."""
+    prepared = partitioner.transform_for_pre_decomposition(program)
+    return prepared, list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
+
+
+def _refuse_function(error: RefusedFunctionError) -> CaptureError:
+    sentence = (
+        f"ExecuTorch cannot compute {error} of dynamic sizes; make those sizes static, or "
+        "compute with whole numbers"
+    )
+    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(error.node))
+
+
+def _find_refused_function(
+    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+) -> CaptureError | None:
+    for program in programs.values():
+        prepared, kept = _decompose(program, make())
+        try:
+            _is_refused(convert_to_edge(prepared), kept)
+        except RefusedFunctionError as error:
+            return _refuse_function(error)
+    return None
 
 
 def _leaves_tensors(planned: PartitionPlan) -> bool:
@@ -205,7 +227,10 @@ def lower_methods(
                 raise _edge_failure(error) from error
             config = EdgeCompileConfig(_check_ir_validity=False)
         except Exception as error:
-            raise _edge_failure(error) from error
+            # A function on sizes is refused without a word.
+            silent = isinstance(error, AssertionError) and not str(error)
+            refusal = _find_refused_function(programs, make) if silent else None
+            raise refusal or _edge_failure(error) from error
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
     if not config._check_ir_validity:
         return Lowering(plans, _refuse(plans), lowered=lowered)

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mlx_coverage.analyze.attest import attest_methods
-from mlx_coverage.analyze.candidates import Candidate, Key, list_candidates
+from mlx_coverage.analyze.candidates import Candidate, Key, join_replacements, list_candidates
 from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare, run_eagerly
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError, condense
@@ -68,11 +68,22 @@ def find_fixes(
                 continue
             for key, fix in trial.attempt(candidate):
                 found.setdefault(key, []).append(fix)
+        for candidate in join_replacements(given, plan) if trial.refused else ():
+            for key, fix in trial.attempt(candidate):
+                found[key] = _prefer(fix, found.get(key, []))
         fixes[name] = {
             key: tuple(sorted(known, key=lambda fix: not fix.verified))
             for key, known in found.items()
         }
     return fixes
+
+
+def _prefer(joint: Fix, known: Sequence[Fix]) -> list[Fix]:
+    """With the joint fix instead of its parts, where it is verified and they are not."""
+    parts = [fix for fix in known if fix.kind == joint.kind]
+    if not joint.verified or any(fix.verified for fix in parts):
+        return list(known)
+    return [joint, *(fix for fix in known if fix not in parts)]
 
 
 def try_fixes(

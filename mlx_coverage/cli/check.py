@@ -18,6 +18,7 @@ from mlx_coverage.cli.target import (
     OURS,
     add_target,
     contrast,
+    name_ignored,
     refuse_baseline,
     refuse_options,
     report_upstream,
@@ -83,8 +84,9 @@ def run(args: argparse.Namespace) -> int:
     if args.model is None:
         args.refuse("the following arguments are required: MODEL, or --op OP")
     refuse_options(args)
-    explicit = args.fail_on
+    explicit, excluded = args.fail_on, args.exclude
     apply_settings(args)
+    name_ignored(args)
     if explicit and not args.baseline:
         from mlx_coverage.analyze.failures import InputError
 
@@ -103,9 +105,20 @@ def run(args: argparse.Namespace) -> int:
     for comment in report.suppressions:
         if comment.problem:
             console.say(f"{comment.file}:{comment.line}: {comment.problem}")
+    _name_unused(excluded, report)
     # Every gate has its say, also when an earlier one failed.
     gates = (hold_share(report, args.fail_under), hold_changes(difference, args.fail_on))
     return code or max(gates)
+
+
+def _name_unused(excluded: Sequence[str], report: "CoverageReport") -> None:
+    """Say which `--exclude` kept nothing: a typing error, or an op that became others."""
+    from mlx_coverage.lowering.plan import normalize_ops
+
+    kept = {finding.op for method in report.methods for finding in method.findings}
+    for op in excluded if report.methods else ():
+        if not kept & normalize_ops([op]):
+            console.say(f"--exclude {op}: the planned program has no node of that op")
 
 
 def inquire(args: argparse.Namespace) -> int:

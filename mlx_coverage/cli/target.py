@@ -2,7 +2,7 @@
 
 import argparse
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from mlx_coverage.analyze.contrast import Contrast
@@ -10,6 +10,7 @@ from mlx_coverage.analyze.model import CoverageReport, TargetName
 from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.outputs import choose_outputs
 from mlx_coverage.cli.partitioning import configure_partitioner
+from mlx_coverage.cli.settings import FILE
 from mlx_coverage.report.contrast import CONTRAST_RENDERERS, describe_failures
 
 if TYPE_CHECKING:
@@ -45,14 +46,26 @@ def refuse_options(args: argparse.Namespace) -> None:
         return
     from mlx_coverage.analyze.failures import InputError
 
-    names = _OF_OURS + (_OF_ONE if args.target == BOTH else [])
-    # `--fail-under 0` is given, too.
-    values = {name: getattr(args, name) for name in names}
-    given = [n.replace("_", "-") for n, v in values.items() if v or (v == 0 and v is not False)]
+    given = _list_given(args, _OF_OURS + (_OF_ONE if args.target == BOTH else []))
     if given:
         raise InputError(
             f"--{given[0]} does not go with --target {args.target}; leave one of them out"
         )
+
+
+def name_ignored(args: argparse.Namespace) -> None:
+    """Say which settings of pyproject.toml the target has no use for."""
+    # `--target both` keeps excluded ops off our side.
+    ignored = {OURS: [], BOTH: _OF_ONE}.get(args.target, _OF_OURS)
+    given = _list_given(args, ignored)
+    if given:
+        console.say(f"{FILE}: not applied with --target {args.target}: {', '.join(given)}")
+
+
+def _list_given(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    values = {name: getattr(args, name) for name in names}
+    # `--fail-under 0` is given, too.
+    return [n.replace("_", "-") for n, v in values.items() if v or (v == 0 and v is not False)]
 
 
 def refuse_baseline(name: str, baseline: CoverageReport, report: CoverageReport) -> None:

@@ -190,15 +190,6 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "none, so the program lowers, and does not load.",
         hint="Rewrite the line with ops of core ATen, or link a kernel for the op.",
     ),
-    reasons.RUNTIME_DTYPE: Explanation(
-        "The op falls back, and ExecuTorch's kernel refuses the dtype when the program runs.",
-        hint="Cast the operand to float32 before the op, and back.",
-    ),
-    reasons.RUNTIME_LAYOUT: Explanation(
-        "The op falls back, and ExecuTorch's kernel refuses the order of the dimensions in "
-        "memory when the program runs.",
-        hint="`x.contiguous()` before the op.",
-    ),
     reasons.UPSTREAM: Explanation(
         "Given with `--target executorch` only: the support check of the delegate that comes "
         "with ExecuTorch declined the node, or its partitioner left it out. What the check says "

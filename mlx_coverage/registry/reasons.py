@@ -175,16 +175,6 @@ NO_KERNEL = ReasonKind(
     "A fallback op has no kernel in the ExecuTorch runtime, so the program would not load.",
     "Link a kernel for the op, or rewrite it with supported ops.",
 )
-RUNTIME_DTYPE = ReasonKind(
-    "runtime/dtype",
-    "ExecuTorch's kernel of a fallback op does not take the dtype.",
-    "Cast the operand.",
-)
-RUNTIME_LAYOUT = ReasonKind(
-    "runtime/layout",
-    "ExecuTorch's kernel of a fallback op does not take the dim order.",
-    "Call .contiguous() before the op.",
-)
 
 # The order is the precedence: the first of a node's reasons in this order is its primary one.
 KINDS: tuple[ReasonKind, ...] = (
@@ -208,8 +198,6 @@ KINDS: tuple[ReasonKind, ...] = (
     NEIGHBOURS,
     SMALL_ISLAND,
     NO_KERNEL,
-    RUNTIME_DTYPE,
-    RUNTIME_LAYOUT,
     UPSTREAM,
     IMPORT_FAILED,
     EXPORT_FAILED,

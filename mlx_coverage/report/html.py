@@ -46,6 +46,8 @@ from mlx_coverage.report.views import View, make_views, name_segments
 _TEMPLATES = Path(__file__).parent / "templates"
 # Longer tables are cut, which the page says; the JSON inside the page holds everything.
 ROWS = 1000
+# Of names such as `layers.0,3-5,8`, what follows the first four numbers, up to the last one.
+_MANY_NUMBERS = re.compile(r"((?<![^.])(?:[\d-]+,){4})(?:[\d-]+,)+([\d-]+)")
 
 
 def render_html(report: CoverageReport, difference: Difference | None = None) -> str:
@@ -197,7 +199,7 @@ def _name_module(module: Module, method: MethodReport) -> str:
     """Its path below that of its parent."""
     above = method.modules[module.parent].path if module.parent != NONE else ""
     below = module.path.removeprefix(f"{above}.") if above else module.path
-    return below or "the model"
+    return _MANY_NUMBERS.sub(r"\1…,\2", below) or "the model"
 
 
 def _join_findings(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlx_coverage.analyze.model import (
     CoverageReport,
     Finding,
+    Fix,
     MethodReport,
     ModulePath,
     Source,
@@ -150,6 +151,7 @@ class _Page:
         slug_width = max(len(finding.reason.slug) for finding in findings)
         columns = f"{'NODES':>6}  {'OP':<{op_width}}  {'REASON':<{slug_width}}  SOURCE"
         yield self._style(columns, "dim")
+        printed: dict[str, str] = {}
         for number, (finding, op) in enumerate(zip(findings, ops, strict=True)):
             if number:
                 yield ""
@@ -158,9 +160,9 @@ class _Page:
                 f"{self._style(f'{finding.reason.slug:<{slug_width}}', 'cyan')}  "
                 f"{sanitize(finding.source.place) or 'unknown'}"
             )
-            yield from self._details(finding)
+            yield from self._details(finding, printed)
 
-    def _details(self, finding: Finding) -> Iterator[str]:
+    def _details(self, finding: Finding, printed: dict[str, str]) -> Iterator[str]:
         indent = 8
         yield from self._wrap(sanitize(finding.reason.sentence), indent)
         yield from self._source(finding.source, indent, place=False)
@@ -177,11 +179,19 @@ class _Page:
             status = "verified" if fix.verified else "not verified"
             text = sanitize(f"{fix.title} ({status}: {fix.evidence})")
             yield from self._wrap(f"{mark} {text}", indent, len(mark) + 1)
-            # A declaration to be filled in is long, and in the JSON and on the page.
-            if fix.verified or "\n" not in fix.change:
-                for line in fix.change.splitlines():
-                    yield " " * (indent + len(mark) + 1) + sanitize(line)
+            yield from self._code(fix, finding.op, printed, indent + len(mark) + 1)
         yield from self._wrap(f"{mark} {finding.reason.remedy}", indent, len(mark) + 1)
+
+    def _code(self, fix: Fix, op: str, printed: dict[str, str], indent: int) -> Iterator[str]:
+        # A declaration to be filled in is long, and in the JSON and on the page.
+        if not fix.verified and "\n" in fix.change:
+            return
+        if fix.change in printed and "\n" in fix.change:
+            yield from self._wrap(f"the code is at {sanitize(printed[fix.change])} above", indent)
+            return
+        printed[fix.change] = op
+        for line in fix.change.splitlines():
+            yield " " * indent + sanitize(line)
 
     def _module(self, module: ModulePath) -> str:
         times = f" {self.marks['times']}{module.instances}" if module.instances > 1 else ""

@@ -37,7 +37,10 @@ def describe_verdict(counts: CoverageReport | MethodReport) -> str:
 def describe_work(method: MethodReport) -> Iterator[str]:
     """Shares of FLOPs and bytes, what is not modelled, and what crosses between segments."""
     total, mlx = method.total, method.mlx
-    yield f"{format_share(mlx.flops, total.flops)} of {format_flops(total.flops)}"
+    if total.flops:
+        yield f"{format_share(mlx.flops, total.flops)} of {format_flops(total.flops)}"
+    elif not total.unmodelled:
+        yield format_flops(0)
     yield f"{format_share(mlx.bytes, total.bytes)} of {format_bytes(total.bytes)} moved"
     if total.unmodelled:
         yield f"FLOPs of {format_count(total.unmodelled, 'node')} not modelled"
@@ -126,7 +129,8 @@ class LineFinding:
         named = ", ".join(f"{op} x{count}" if count > 1 else op for op, count in ops.items())
         allowed = self.findings[0].allowed
         accepted = "" if allowed is None else f" (allowed: {allowed})"
-        return f"{named} falls back: {'; '.join(sentences)}{accepted}"
+        verb = "falls" if self.nodes == 1 else "fall"
+        return f"{named} {verb} back: {'; '.join(sentences)}{accepted}"
 
 
 def group_by_line(findings: Iterable[Finding]) -> Sequence[LineFinding]:

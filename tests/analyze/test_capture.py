@@ -1,6 +1,7 @@
 """Capture: forms of a model, failures with the user's line, and no change to the user's program."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from mlx_coverage.analyze.attest import attest, attest_methods
-from mlx_coverage.analyze.capture import Lowering, export_methods, lower_methods, plan_methods
+from mlx_coverage.analyze.capture import (
+    Capture,
+    Lowering,
+    export_methods,
+    lower_methods,
+    plan_methods,
+)
 from mlx_coverage.analyze.comparison import compare, run_eagerly
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError
 from mlx_coverage.analyze.load import Exportable, open_model
@@ -139,7 +146,10 @@ def test_failure_points_at_the_users_line() -> None:
     assert "\n" not in failure.sentence
 
 
-def test_function_on_sizes_that_executorch_refuses_is_named_with_its_line() -> None:
+@pytest.mark.parametrize("take", [plan_methods, lower_methods])
+def test_function_on_sizes_that_executorch_refuses_is_named_with_its_line(
+    take: Callable[..., Capture],
+) -> None:
     class Enlarge(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return nn.functional.interpolate(x, scale_factor=1.5, mode="bilinear")  # the line
@@ -147,7 +157,7 @@ def test_function_on_sizes_that_executorch_refuses_is_named_with_its_line() -> N
     shapes = ({2: Dim("height", max=64)},)
     given = Exportable(Enlarge(), (torch.ones(1, 2, 4, 6),), {}, shapes)
     with pytest.raises(CaptureError) as caught:
-        plan_methods(export_methods({"forward": given}), make)
+        take(export_methods({"forward": given}), make)
     assert caught.value.stage == "edge"
     assert "torch.sym_float of dynamic sizes" in caught.value.sentence
     assert caught.value.source.code.endswith("# the line")

@@ -217,8 +217,30 @@ def test_modules_in_training_are_left_alone() -> None:
     assert list(list_exchanges(nn.RReLU(), frozenset({""}))) == []
 
 
+def test_modules_that_are_refused_apart_are_verified_together() -> None:
+    model = fixable.Both()
+    before = {name: type(module) for name, module in model.named_modules()}
+    found = find(model, torch.randn(3, 4), torch.randn(3, 6))
+    (fix,) = found["aten._trilinear.default", "op/no-entry"]
+    assert found["aten.rrelu_with_noise_functional.default", "op/random"] == (fix,)
+    assert (fix.kind, fix.verified) == ("module", True)
+    assert fix.title.startswith("Replace gate.mix: ")
+    assert "Replace leak.layers.1: " in fix.title
+    assert "class BilinearAsLinear" in fix.change
+    assert "def fix_slope" in fix.change
+    assert {name: type(module) for name, module in model.named_modules()} == before
+
+
 def test_program_that_is_refused_all_the_same_is_not_verified() -> None:
-    found = find(fixable.Both(), torch.randn(3, 4), torch.randn(3, 6))
+    class Gamma(nn.Module):
+        """No module to be replaced, and outside core ATen."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.lgamma(x)
+
+    gate = fixable.Gate()
+    gate.head.append(Gamma())
+    found = find(gate, torch.randn(3, 4), torch.randn(3, 6))
     (fix,) = found["aten._trilinear.default", "op/no-entry"]
     assert not fix.verified
     assert "not run: ExecuTorch refuses ops outside core ATen" in fix.evidence

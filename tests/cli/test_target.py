@@ -123,3 +123,24 @@ def test_executorch_without_the_delegate(
     assert out == ""
     assert "the installed ExecuTorch has none" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("target", "ignored"),
+    [("both", "baseline, fail-on, fail-under"), ("executorch", "exclude")],
+)
+def test_settings_that_do_not_go_with_it_are_named(
+    target: str, ignored: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        "baseline": '"missing.json"',
+        "exclude": '["aten.cos.default"]',
+        "fail-on": '["new-fallback"]',
+        "fail-under": "100",
+    }
+    chosen = [name for name in settings if name in ignored]
+    lines = [f"{name} = {settings[name]}" for name in chosen]
+    (folder / "pyproject.toml").write_text("\n".join(["[tool.mlx-coverage]", *lines]))
+    assert main(["check", "mixed.py", "--target", target]) == 0
+    said = f"pyproject.toml: not applied with --target {target}: {ignored}\n"
+    assert said in capsys.readouterr().err

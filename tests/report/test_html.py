@@ -131,6 +131,16 @@ def test_ids_are_unique_and_labels_lead_somewhere() -> None:
             assert not target or target in ids or link == "data:,"
 
 
+def test_many_numbers_in_a_module_name_are_cut() -> None:
+    report = make_report()
+    (method,) = report.methods
+    numbers = ",".join(map(str, range(0, 600, 3)))
+    rows = (method.modules[0], replace(method.modules[1], path=f"layers.{numbers}.mlp"))
+    page = render_html(replace(report, methods=(replace(method, modules=rows),)))
+    (shown,) = re.findall(r"<code title=\"layers\.0,3[^>]*>(.*?)</code>", page)
+    assert shown.replace("<wbr>", "") == "layers.0,3,6,9,…,597.mlp"
+
+
 def test_shell_is_small() -> None:
     shell = render_html(replace(make_report(), methods=(), files=()))
     assert len(gzip.compress(shell.encode())) < 120_000

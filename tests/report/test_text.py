@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mlx_coverage.analyze.model import Figures
+from mlx_coverage.analyze.model import Figures, Fix
 from mlx_coverage.report import render_text
 from tests.report.samples import HOSTILE, make_failure, make_report
 
@@ -60,3 +60,32 @@ def test_one_fallback_node_shows_in_the_bar() -> None:
     shown = render_text(dataclasses.replace(report, methods=(method,)))
     assert "99.9 %" in shown
     assert "░" in shown
+
+
+def test_code_of_a_fix_is_printed_once() -> None:
+    report = make_report()
+    (method,) = report.methods
+    change = "class New(nn.Module):\n    pass"
+    fix = Fix("Replace a.", change, verified=True, evidence="run", kind="module")
+    findings = tuple(
+        dataclasses.replace(method.findings[0], op=op, fixes=(fix,)) for op in ("first", "second")
+    )
+    shown = render_text(
+        dataclasses.replace(report, methods=(dataclasses.replace(method, findings=findings),))
+    )
+    assert shown.count("Replace a. (verified: run)") == 2
+    assert shown.count("class New(nn.Module):") == shown.count("    pass\n") == 1
+    assert shown.count("the code is at first above") == 1
+
+
+@pytest.mark.parametrize(
+    ("unmodelled", "said"),
+    [(0, "\n0 FLOP · 25.0 % of"), (2, "\n25.0 % of 40 B moved · FLOPs of 2 nodes")],
+)
+def test_no_share_of_no_flops_is_printed(unmodelled: int, said: str) -> None:
+    report = make_report()
+    total, mlx = Figures(4, 0, 40, unmodelled), Figures(1, 0, 10)
+    method = dataclasses.replace(report.methods[0], total=total, mlx=mlx)
+    shown = render_text(dataclasses.replace(report, methods=(method,)))
+    assert said in shown
+    assert "n/a of" not in shown

@@ -317,12 +317,14 @@ class Graph {
     const fallback = nodes.filter((node) => this.isFallback(node)).length;
     const found = nodes.filter((node) => this.marked.has(node)).length;
     const state = fallback === 0 ? "mlx" : fallback === nodes.length ? "cpu" : "mixed";
-    const marks = { mlx: "on MLX", cpu: "on the CPU", mixed: `${fallback} on the CPU` }[state];
+    const count = formatCount(nodes.length, "node");
+    const work = { mlx: `${count}, on MLX`, cpu: `${count}, on the CPU`,
+      mixed: `${fallback} of ${nodes.length} on CPU` }[state];
     return make("button",
       { type: "button", className: `box group ${state}${found ? " found" : ""}`,
         title: label, click: () => this.open(index) },
       make("b", { text: label }),
-      make("span", { text: `${formatCount(nodes.length, "node")}, ${marks}` }),
+      make("span", { text: work }),
       ...(found ? [make("i", { text: `◆ ${found}`, title: `${found} marked` })] : []));
   }
 
