@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _name_unused(excluded: Sequence[str], report: "CoverageReport") -> None:
-    """Say which `--exclude` kept nothing: a typing error, or an op that became others."""
+    """Say which `--exclude` kept nothing: the model has no such op, or it became others."""
     from mlx_coverage.lowering.plan import normalize_ops
 
     kept = {finding.op for method in report.methods for finding in method.findings}

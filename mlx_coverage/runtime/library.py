@@ -3,6 +3,8 @@
 import ctypes
 import os
 import threading
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Literal
 
 from mlx_coverage.runtime import blas
@@ -111,6 +113,9 @@ def _open(verbose: bool = False) -> ctypes.CDLL:
 
 def _open_library(verbose: bool) -> ctypes.CDLL:
     path = build(verbose)
+    # Seen on Ubuntu 24.04: a torch that comes after libexecutorch ends the process.
+    if find_spec("torch") is not None:
+        import_module("torch")
     # Before libmlx comes in as a dependency of ours.
     blas.preload()
     try:

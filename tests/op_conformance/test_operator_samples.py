@@ -109,7 +109,7 @@ def test_a_dying_worker_loses_one_sample(tmp_path: Path, monkeypatch: pytest.Mon
     table = tmp_path / "table.md"
     code = nightly.main(["--ops", "^abs$", "--folder", str(tmp_path), "--table", str(table)])
     assert code == 1
-    assert "| `abs` | float32 | 2 | 1 | 0 | 0 | 0 | 0 | 1 |" in table.read_text()
+    assert "| `abs` | float32 | 2 | 1 | 0 | 0 | 0 | 0 | 0 | 1 |" in table.read_text()
 
 
 def test_a_worker_that_does_not_start_is_no_finding(
