@@ -24,7 +24,7 @@ FOLDER = ROOT / "build" / "operator_samples"
 TABLE = ROOT / "reports" / "operator_samples.md"
 OPS_PER_WORKER = 40
 SAMPLES_PER_PROGRAM = 40
-SECONDS_PER_OP = 900
+SECONDS_PER_OP = 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
