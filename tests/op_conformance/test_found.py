@@ -32,3 +32,19 @@ def test_integers_are_searched_for_a_fraction(dtype: torch.dtype, value: float) 
         Case(entries["aten.searchsorted.Scalar"], {"sorted_sequence": places, "self": value})
     )
     check_inside(Case(entries["aten.bucketize.Scalar"], {"self": value, "boundaries": places}))
+
+
+@pytest.mark.parametrize("limits", [(0.0, 2.9), (3.1,), (2.1, -2.9, -1.0), (0, 3, 1.5)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float32])
+def test_ranges_between_fractions(limits: tuple[float, ...], dtype: torch.dtype) -> None:
+    start, end, step = {1: (0, *limits, 1), 2: (*limits, 1), 3: limits}[len(limits)]
+    arguments = {"start": start, "end": end, "step": step, "dtype": dtype}
+    check_inside(Case(default_registry().by_name["aten.arange.start_step"], arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_floor_of_a_quotient_halfway_between_integers(dtype: torch.dtype) -> None:
+    pairs = [(6.4375, 0.006378173828125), (5.09375, 0.048095703125), (4.8125, -0.039306640625)]
+    dividend, divisor = torch.tensor(pairs, dtype=dtype).unbind(1)
+    arguments = {"self": dividend, "other": divisor, "rounding_mode": "floor"}
+    check_inside(Case(default_registry().by_name["aten.div.Tensor_mode"], arguments))

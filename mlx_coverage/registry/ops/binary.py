@@ -158,7 +158,8 @@ def _floor_divide(a, b):
     remainder = _fmod(a, b)
     borrow = (remainder != 0) & ((b < 0) != (remainder < 0))
     quotient = (a - remainder) / b - mx.astype(borrow, a.dtype)
-    nearest = mx.round(quotient)
+    below = mx.floor(quotient)
+    nearest = below + mx.astype(quotient - below > 0.5, a.dtype)
     return mx.where(b == 0, a / b, mx.where(quotient == 0, 0 * (a / b), nearest))
 
 

@@ -62,14 +62,22 @@ def scalar_tensor(s, *, result_dtype):
 
 @family.op(
     aten.arange.start_step,
-    samples=draw(start=Integer(-5, 5), end=Integer(5, 20), step=Integer(1, 3), dtype=_DTYPES),
+    samples=draw(
+        start=Choice((-5, 0, 3, -0.9, 2.1)),
+        end=Choice((5, 12, 20, 5.9, 7.0)),
+        step=Choice((1, 3, 1.5, 2.0)),
+        dtype=_DTYPES,
+    ),
     rules=[ResultDtype(NUMBER), Static("step")],
 )
 def arange(start, end, step=1, *, result_dtype):
     """arange(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
+    fixed = all(type(value) in (int, float) for value in (start, end, step))
+    if result_dtype == mx.int64 and fixed:  # torch truncates before it counts, for this dtype only
+        start, end, step = int(start), int(end), int(step)
     if not any(isinstance(value, float) for value in (start, end, step)):
         return mx.arange(start, end, step, mx.int64)
-    if not all(type(value) in (int, float) for value in (start, end, step)):
+    if not fixed:
         return mx.arange(start, end, step, mx.float32)  # a dynamic size beside a float
     # Listed in double precision, as torch computes; a call without inputs becomes a constant.
     length = math.ceil((end - start) / step)
