@@ -5,7 +5,7 @@ import torch
 
 from mlx_coverage.registry import default_registry
 from tests.op_conformance.cases import Case
-from tests.op_conformance.checks import check_inside
+from tests.op_conformance.checks import check_inside, run_mlx
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2], ids=["sum", "mean", "max"])
@@ -21,6 +21,22 @@ def test_embedding_bag_ends_at_the_last_offset(mode: int, padding_idx: int) -> N
         "padding_idx": padding_idx,
     }
     check_inside(Case(default_registry().by_name["aten._embedding_bag.default"], arguments))
+
+
+LARGE = [2.0**24, 2.0**53, -(2.0**60), 2.0**127, 1.5 * 2.0**40, 2.0**23, -3.0, 0.0]
+HALVES = [(torch.float16, v) for v in (2048.0, 4096.0, -4096.0, 3074.0, 1.0)] + [
+    (torch.bfloat16, v) for v in (256.0, 512.0, 130.0)
+]
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float32, v) for v in LARGE] + HALVES)
+def test_equal_elements_fall_into_torchs_bin(dtype: torch.dtype, value: float) -> None:
+    for bins in (1, 6, 7, 100):
+        arguments = {"self": torch.full((5,), value, dtype=dtype), "bins": bins}
+        case = Case(default_registry().by_name["aten.histc.default"], arguments)
+        expected = case.run_torch()
+        # Counts are whole numbers: a near one is wrong.
+        torch.testing.assert_close(run_mlx(case, expected), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int64])
