@@ -1,5 +1,7 @@
 """Calls that ExecuTorch's backend suite, torch's samples and hostile readers found to differ."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -21,6 +23,31 @@ def test_embedding_bag_ends_at_the_last_offset(mode: int, padding_idx: int) -> N
         "padding_idx": padding_idx,
     }
     check_inside(Case(default_registry().by_name["aten._embedding_bag.default"], arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool])
+@pytest.mark.parametrize(
+    ("shape", "index"),
+    [((), 0), ((), [0, 0, 0]), ((), []), ((4,), 3), ((1,), 0), ((4,), [3, 0, 3, 1, 2])],
+)
+def test_gather_takes_tensors_without_dimensions(
+    dtype: torch.dtype, shape: tuple[int, ...], index: Any
+) -> None:
+    arguments = {
+        "self": torch.testing.make_tensor(shape, dtype=dtype, device="cpu"),
+        "dim": -1,
+        "index": torch.tensor(index, dtype=torch.int64),
+    }
+    check_inside(Case(default_registry().by_name["aten.gather.default"], arguments))
+
+
+def test_groups_of_equal_sizes_are_multiplied() -> None:
+    generator = torch.Generator().manual_seed(0)
+    arguments = {
+        "self": torch.randn(3, 5, 16, generator=generator).bfloat16(),
+        "mat2": torch.randn(3, 16, 8, generator=generator).bfloat16(),
+    }
+    check_inside(Case(default_registry().by_name["aten._grouped_mm.default"], arguments))
 
 
 LARGE = [2.0**24, 2.0**53, -(2.0**60), 2.0**127, 1.5 * 2.0**40, 2.0**23, -3.0, 0.0]
