@@ -50,6 +50,15 @@ def test_groups_of_equal_sizes_are_multiplied() -> None:
     check_inside(Case(default_registry().by_name["aten._grouped_mm.default"], arguments))
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("result", [torch.float16, torch.float32])
+def test_integers_have_a_mean_in_another_dtype(dtype: torch.dtype, result: torch.dtype) -> None:
+    entries = default_registry().by_name
+    x = torch.testing.make_tensor((5, 7), dtype=dtype, device="cpu", low=0, high=9)
+    check_inside(Case(entries["aten.mean.default"], {"self": x, "dtype": result}))
+    check_inside(Case(entries["aten.mean.dim"], {"self": x, "dim": [1], "dtype": result}))
+
+
 LARGE = [2.0**24, 2.0**53, -(2.0**60), 2.0**127, 1.5 * 2.0**40, 2.0**23, -3.0, 0.0]
 HALVES = [(torch.float16, v) for v in (2048.0, 4096.0, -4096.0, 3074.0, 1.0)] + [
     (torch.bfloat16, v) for v in (256.0, 512.0, 130.0)
