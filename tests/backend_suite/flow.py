@@ -10,6 +10,7 @@ from executorch.backends.test.suite.flow import TestFlow
 
 import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
+from mlx_coverage.analyze.interface import find_unwritable
 from mlx_coverage.lowering.plan import Fallback
 
 
@@ -34,6 +35,12 @@ class MLXCoverageTester(Tester):
             for placement in plan.placements.values()
             if isinstance(placement, Fallback)
         ]
+
+    def find_unwritable(self) -> str | None:
+        """Why ExecuTorch cannot write the model whichever backend runs it, or None."""
+        exported = self.stages[StageType.EXPORT].artifact
+        refusal = None if exported is None else find_unwritable(exported)
+        return None if refusal is None else refusal.sentence
 
 
 def make_flow(testers: list[MLXCoverageTester]) -> TestFlow:

@@ -6,6 +6,7 @@ from executorch.backends.test.suite.reporting import TestResult
 from executorch.backends.test.suite.runner import run_test
 
 from tests.backend_suite.flow import MLXCoverageTester, make_flow
+from tests.backend_suite.plugin import Runner
 from tests.backend_suite.table import MEANINGS, Result, render
 
 
@@ -31,6 +32,18 @@ def test_a_refused_op_passes_without_and_says_why() -> None:
     assert testers[0].list_reasons() == ["op/dtype"]
 
 
+class Median(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.median(x, 0)  # a named tuple
+
+
+def test_what_executorch_cannot_write_is_told_apart() -> None:
+    runner = Runner("median", "median")
+    with pytest.raises(pytest.skip.Exception, match=r"torch\.return_types\.median"):
+        runner.lower_and_run_model(Median(), (torch.randn(3, 2),))
+    assert [result.kind for result in runner.results] == ["not written"]
+
+
 @pytest.mark.parametrize(
     ("result", "kind"),
     [
@@ -40,6 +53,7 @@ def test_a_refused_op_passes_without_and_says_why() -> None:
         (Result("SKIPPED", 0, {"aten::sin": 1}), "refused"),
         (Result("SKIPPED"), "not exported"),
         (Result("NOT_RUN"), "not run"),
+        (Result("NOT_WRITABLE"), "not written"),
         (Result("LOWER_FAIL"), "failed"),
         (Result("CRASH"), "failed"),
     ],
