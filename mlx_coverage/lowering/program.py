@@ -141,9 +141,9 @@ class Program:
 
     def compact(self) -> "Program":
         """The same program without the slots that nothing fills, as folding leaves them."""
-        tensors = [item for item in self.inputs if item.kind is Kind.TENSOR]
-        filled = [item.slot for item in (*tensors, *self.constants, *self.states)]
+        filled = [item.slot for item in self.inputs if item.kind is Kind.TENSOR]
         counted = [item.slot for item in self.inputs if item.kind is not Kind.TENSOR]
+        filled += [item.slot for item in self.constants] + [item.slot for item in self.states]
         for call in self.calls:
             (counted if call.on_host else filled).extend(call.results)
         arrays = {slot: place for place, slot in enumerate(sorted(filled))}

@@ -12,6 +12,7 @@ import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
 from mlx_coverage.analyze.interface import find_unwritable
 from mlx_coverage.lowering.plan import Fallback
+from mlx_coverage.registry.reasons import Reason
 
 
 class MLXCoverageTester(Tester):
@@ -27,10 +28,10 @@ class MLXCoverageTester(Tester):
         stages = {**Tester.default_stage_classes(), StageType.TO_EDGE_TRANSFORM_AND_LOWER: lower}
         super().__init__(module, example_inputs, stages)
 
-    def list_reasons(self) -> list[str]:
-        """Slugs of the primary reasons of all nodes that fell back, in graph order."""
+    def list_reasons(self) -> list[Reason]:
+        """The primary reasons of all nodes that fell back, in graph order."""
         return [
-            placement.reasons[0].slug
+            placement.reasons[0]
             for plan in self.partitioner.plans
             for placement in plan.placements.values()
             if isinstance(placement, Fallback)

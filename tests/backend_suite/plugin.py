@@ -80,9 +80,9 @@ class Runner:
                 outcome=summary.result.name,
                 delegated=delegated,
                 fallback=dict(summary.undelegated_op_counts or {}),
-                reasons=sorted(set(reasons)),
+                reasons=sorted({reason.slug for reason in reasons}),
                 largest_error=max(errors, default=0.0),
-                message=error[:200],
+                message=(error or "; ".join(dict.fromkeys(r.text for r in reasons)))[:200],
             )
         )
         if summary.result.is_backend_failure():

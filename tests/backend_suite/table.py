@@ -36,7 +36,7 @@ class Result:
         fallback: ops that stay with ExecuTorch, and how many nodes of each.
         reasons: slugs of why, sorted.
         largest_error: absolute, over all outputs.
-        message: first line of the error, if any.
+        message: first line of the error, if any; else the reasons in words.
     """
 
     outcome: str
@@ -83,7 +83,7 @@ def render(rows: Mapping[str, Sequence[Result]]) -> str:
         for result in results:
             ops = ", ".join(f"`{op}` x{n}" for op, n in sorted(result.fallback.items()))
             why = ", ".join(f"`{slug}`" for slug in result.reasons)
-            note = ": ".join(filter(None, (ops, why))) or _clean(result.message)
+            note = ": ".join(filter(None, (ops, why, _clean(result.message))))
             lines.append(
                 f"| `{_clean(name)}` | {result.kind} | {result.delegated} | "
                 f"{result.largest_error:.1e} | {note} |"

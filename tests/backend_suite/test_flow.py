@@ -29,7 +29,7 @@ def test_a_refused_op_passes_without_and_says_why() -> None:
     inputs = (torch.randn(2, 3).double(), torch.randn(3).double())
     summary = run_test(Add(), inputs, make_flow(testers), "add", "add", 0, None)
     assert summary.result is TestResult.SUCCESS_UNDELEGATED
-    assert testers[0].list_reasons() == ["op/dtype"]
+    assert [reason.slug for reason in testers[0].list_reasons()] == ["op/dtype"]
 
 
 class Median(torch.nn.Module):
@@ -67,11 +67,11 @@ def test_the_table_counts_and_explains() -> None:
     rows = {
         "operators/test_sin.py::test_sin": [
             Result("SUCCESS", 2),
-            Result("SUCCESS_UNDELEGATED", 0, {"aten::sin": 1}, ["op/dtype"]),
+            Result("SUCCESS_UNDELEGATED", 0, {"aten::sin": 1}, ["op/dtype"], message="a double"),
         ],
         "operators/test_cos.py::test_cos": [Result("LOWER_FAIL", message="a | b")],
     }
     page = render(rows)
     assert "| delegated | 1 |" in page
-    assert "| undelegated | 0 | 0.0e+00 | `aten::sin` x1: `op/dtype` |" in page
+    assert "| undelegated | 0 | 0.0e+00 | `aten::sin` x1: `op/dtype`: a double |" in page
     assert "a \\| b" in page
