@@ -18,14 +18,16 @@ import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
 from torch._export.verifier import SpecViolationError
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
 from mlx_coverage.analyze.interface import find_refusal
 from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import Source
-from mlx_coverage.analyze.sources import is_ours, locate_node
+from mlx_coverage.analyze.sources import is_ours, locate_error, locate_node
 from mlx_coverage.lowering.codegen import defer_code
 from mlx_coverage.lowering.decomposition import list_preserved
 from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, convert_to_edge
@@ -37,6 +39,8 @@ from mlx_coverage.registry.call import canonicalize, name_target
 
 _NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen opset")
 _NOT_TAKEN = "was not decomposed or delegated"
+_UNTRACEABLE = (DataDependentOutputException, DynamicOutputShapeException)
+_CAUSE = re.compile(r"Caused by: \((?P<place>[^()]+)\)")
 _MISPLACED = re.compile(r"Input spec name \S+ does not match node name")
 
 
@@ -92,10 +96,29 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
     except Exception as error:
         graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
         prefix = f"method {name}: " if count > 1 else ""
-        raise CaptureError.from_error("export", reasons.EXPORT_FAILED, error, prefix) from error
+        sentence = prefix + (_explain_export(error) or condense(error))
+        source = locate_error(error)
+        raise CaptureError("export", reasons.EXPORT_FAILED, sentence, source) from error
     finally:
         # What the model prints is the user's; the half-built graph that torch prints is noise.
         sys.stderr.write(printed.getvalue().replace(graph, "") if graph else printed.getvalue())
+
+
+def _explain_export(error: Exception) -> str | None:
+    """What torch says in an op's name or in its own terms alone."""
+    if isinstance(error, _UNTRACEABLE):
+        return (
+            f"torch.export cannot trace {name_target(error.func)}, whose result depends on the "
+            "values of its inputs; compute it outside of the model"
+        )
+    if isinstance(error, GuardOnDataDependentSymNode):
+        place = _CAUSE.search(str(error))
+        return (
+            "torch.export cannot follow a branch on the values of a tensor"
+            f"{f' ({place[1]})' if place else ''}; select with torch.where, or leave it out of the "
+            "model"
+        )
+    return None
 
 
 def plan_methods(
@@ -132,7 +155,7 @@ def plan_methods(
                 # Ours drives ExecuTorch's passes: a program that its own pipeline refuses
                 # as well is no defect of ours, and raises here.
                 lower_methods({name: program}, make)
-            raise _edge_failure(error) from error
+            raise _edge_failure(error, {name: program}) from error
         with follow(f"planning {name}"):
             plans[name] = plan(edge, partitioner.registry, partitioner.options)
         kept = _list_kept(plans[name])
@@ -224,13 +247,13 @@ def lower_methods(
             break
         except SpecViolationError as error:
             if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
-                raise _edge_failure(error) from error
+                raise _edge_failure(error, programs) from error
             config = EdgeCompileConfig(_check_ir_validity=False)
         except Exception as error:
             # A function on sizes is refused without a word.
             silent = isinstance(error, AssertionError) and not str(error)
             refusal = _find_refused_function(programs, make) if silent else None
-            raise refusal or _edge_failure(error) from error
+            raise refusal or _edge_failure(error, programs) from error
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
     if not config._check_ir_validity:
         return Lowering(plans, _refuse(plans), lowered=lowered)
@@ -247,7 +270,7 @@ def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> EdgeProgramMan
     try:
         return to_edge_transform_and_lower(dict(programs))
     except Exception as error:
-        raise _edge_failure(error) from error
+        raise _edge_failure(error, programs) from error
 
 
 def _find_refusal(program: ExportedProgram, lowered: ExportedProgram) -> CaptureError | None:
@@ -288,7 +311,7 @@ def _is_outside_core(op: Any) -> bool:
     return not op.is_view and torch.Tag.core not in op.tags
 
 
-def _edge_failure(error: Exception) -> Exception:
+def _edge_failure(error: Exception, programs: Mapping[str, ExportedProgram]) -> Exception:
     if _NOT_TAKEN in str(error):
         return AttestationError(f"an op was kept whole and not delegated: {condense(error)}")
     if _MISPLACED.search(str(error)):
@@ -298,5 +321,16 @@ def _edge_failure(error: Exception) -> Exception:
         )
         return CaptureError("edge", reasons.INTERFACE, sentence)
     if is_ours(error):
-        return error
+        return _find_torchs_refusal(programs) or error
     return CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)
+
+
+def _find_torchs_refusal(programs: Mapping[str, ExportedProgram]) -> CaptureError | None:
+    """Set where torch cannot functionalise a program that it exported: no defect of ours."""
+    for program in programs.values():
+        try:
+            program.run_decompositions({})
+        except Exception as error:  # noqa: BLE001  (whatever torch raises is its refusal)
+            prefix = "torch cannot functionalise the exported model: "
+            return CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error, prefix)
+    return None

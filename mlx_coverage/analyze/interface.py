@@ -12,6 +12,8 @@ from torch.utils import _pytree as pytree
 from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.registry import reasons
 
+_RETURN_TYPES = "torch.return_types"
+
 
 def find_refusal(
     program: ExportedProgram, has_tensors: bool, kept: Iterable[Any]
@@ -25,6 +27,13 @@ def find_refusal(
         kept: example values of what is computed and not inside one delegate.
     """
     sentence = next(_list_refusals(program, has_tensors, kept), None)
+    return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)
+
+
+def find_unwritable(program: ExportedProgram) -> CaptureError | None:
+    """What `find_refusal` finds in the structures of inputs and outputs, before any lowering."""
+    specs = program.call_spec.in_spec, program.call_spec.out_spec
+    sentence = next((s for spec in specs for s in _list_unnamed(spec)), None)
     return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)
 
 
@@ -100,16 +109,24 @@ def _list_unnamed(spec: pytree.TreeSpec | None) -> Iterator[str]:
     try:
         pytree.treespec_dumps(spec)
     except NotImplementedError:
-        types = ", ".join(dict.fromkeys(_list_types(spec)))
+        found = list(dict.fromkeys(_list_types(spec)))
+        named = next((t for t in found if t.__module__ == _RETURN_TYPES), None)
+        if named is not None:
+            yield (
+                f"the model returns a {_RETURN_TYPES}.{named.__name__}, which ExecuTorch cannot "
+                f"write; return a tuple of it, such as tuple(torch.{named.__name__}(...))"
+            )
+            return
         yield (
-            f"{types} is registered with torch under no name for files, which ExecuTorch asks "
-            "for; pass serialized_type_name to torch.export.register_dataclass"
+            f"{', '.join(t.__name__ for t in found)} is registered with torch under no name for "
+            "files, which ExecuTorch asks for; pass serialized_type_name to "
+            "torch.export.register_dataclass"
         )
 
 
-def _list_types(spec: pytree.TreeSpec) -> Iterator[str]:
+def _list_types(spec: pytree.TreeSpec) -> Iterator[type]:
     node = pytree.SUPPORTED_SERIALIZED_TYPES.get(spec.type)
     if node is not None and node.serialized_type_name == pytree.NO_SERIALIZED_TYPE_NAME_FOUND:
-        yield spec.type.__name__
+        yield spec.type
     for child in spec.children():
         yield from _list_types(child)

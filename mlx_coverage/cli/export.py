@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
             from mlx_coverage.analyze import capture, load
             from mlx_coverage.analyze.attest import lacks_weights
             from mlx_coverage.analyze.failures import InputError
+            from mlx_coverage.analyze.interface import find_unwritable
             from mlx_coverage.cli.execution import finish
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
                     f"{args.model} has no weights to write (meta tensors); load them, or see what "
                     "would run on MLX with mlx-coverage check"
                 )
+            for refusal in filter(None, map(find_unwritable, programs.values())):
+                raise refusal
             with console.progress("lowering"):
                 lowered = capture.lower_methods(programs, configure_partitioner(args))
                 if lowered.refused is not None:

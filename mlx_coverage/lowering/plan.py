@@ -317,7 +317,8 @@ def _refuse_small(
     if any(spec.whole for spec in specs):
         return None  # kept whole for us: nothing else can run it
     work = sum(not spec.view for spec in specs)
-    if work >= options.min_partition_size:
+    # ExecuTorch takes no delegate that gives numbers alone.
+    if work >= options.min_partition_size and any(map(_is_tensor, members)):
         return None
     culprit = _find_culprit(members, verdicts)
     beside = f", beside {culprit}" if culprit else ""

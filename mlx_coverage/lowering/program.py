@@ -4,9 +4,10 @@
 `runtime/src` runs the bytes. The meaning of each field is in docs/payload.md.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 # Results of functions with this prefix are host numbers, not arrays.
 HOST_PREFIX = "host."
@@ -138,6 +139,38 @@ class Program:
     outputs: tuple[Output, ...]
     updates: tuple[Update, ...]
 
+    def compact(self) -> "Program":
+        """The same program without the slots that nothing fills, as folding leaves them."""
+        filled = [item.slot for item in self.inputs if item.kind is Kind.TENSOR]
+        counted = [item.slot for item in self.inputs if item.kind is not Kind.TENSOR]
+        filled += [item.slot for item in self.constants] + [item.slot for item in self.states]
+        for call in self.calls:
+            (counted if call.on_host else filled).extend(call.results)
+        arrays = {slot: place for place, slot in enumerate(sorted(filled))}
+        numbers = {slot: place for place, slot in enumerate(sorted(counted))}
+
+        def move(item: Any) -> Any:
+            is_number = getattr(item, "kind", Kind.TENSOR) is not Kind.TENSOR
+            return replace(item, slot=(numbers if is_number else arrays)[item.slot])
+
+        return Program(
+            arrays=len(arrays),
+            numbers=len(numbers),
+            inputs=tuple(map(move, self.inputs)),
+            constants=tuple(map(move, self.constants)),
+            states=tuple(map(move, self.states)),
+            calls=tuple(
+                Call(
+                    call.function,
+                    tuple(_move(argument, arrays, numbers) for argument in call.arguments),
+                    tuple((numbers if call.on_host else arrays)[slot] for slot in call.results),
+                )
+                for call in self.calls
+            ),
+            outputs=tuple(map(move, self.outputs)),
+            updates=tuple(map(move, self.updates)),
+        )
+
     def __str__(self) -> str:
         lines = [f"inputs   {', '.join(_show_input(i) for i in self.inputs)}"]
         lines += [f"constant %{c.slot} = {c.key} {c.dims}" for c in self.constants]
@@ -151,6 +184,16 @@ class Program:
             lines.append(f"output   {'%' if output.kind is Kind.TENSOR else '$'}{output.slot}")
         lines += [f"state[{u.state}] = %{u.slot}" for u in self.updates]
         return "\n".join(lines)
+
+
+def _move(value: Argument, arrays: Mapping[int, int], numbers: Mapping[int, int]) -> Argument:
+    if isinstance(value, ArrayRef):
+        return ArrayRef(arrays[value.slot])
+    if isinstance(value, NumberRef):
+        return NumberRef(numbers[value.slot])
+    if isinstance(value, tuple):
+        return tuple(_move(item, arrays, numbers) for item in value)
+    return value
 
 
 def _references(value: Argument) -> Iterator[ArrayRef | NumberRef]:

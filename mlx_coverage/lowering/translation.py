@@ -102,7 +102,9 @@ class _Translation:
             traced = self.recorder.add_array(arrays, constant=self._is_constant(name))
             dtype = SCALAR_TYPES[meta.dtype]
             if name is None:
-                dims = tuple(s if isinstance(s, int) else -1 for s in meta.shape)
+                # A size with one value among the witnesses is frozen: the runtime takes no other.
+                columns = zip(*shapes, strict=True)
+                dims = tuple(sizes[0] if len(set(sizes)) == 1 else -1 for sizes in columns)
                 self.inputs.append(Input(Kind.TENSOR, traced.slot, dtype, dims))
             elif name in self.mutated.values():
                 weight = Weight.from_tensor(self._tensor(name))
@@ -215,7 +217,7 @@ class _Translation:
             outputs=tuple(self.outputs),
             updates=tuple(self.updates),
         )
-        return Recording(program, weights)
+        return Recording(program.compact(), weights)
 
 
 def _lazy_array(shape: tuple[int, ...], dtype: torch.dtype) -> Any:

@@ -290,3 +290,39 @@ def test_layout_that_executorch_refuses_is_no_defect_of_ours() -> None:
     with pytest.raises(CaptureError) as failure:
         plan_methods({"forward": program}, make)
     assert failure.value.stage == "edge"
+
+
+@pytest.mark.parametrize(
+    ("loss", "inputs", "says"),
+    [
+        (
+            nn.CTCLoss(),
+            (torch.zeros(6, 2, 5), torch.ones(2, 3).long(), *torch.tensor([[6, 6], [3, 3]])),
+            r"cannot trace aten\._ctc_loss\.Tensor, whose result depends on the values",
+        ),
+        (
+            nn.GaussianNLLLoss(),
+            (torch.ones(3), torch.ones(3), torch.ones(3)),
+            r"branch on the values of a tensor \(.*in gaussian_nll_loss\)",
+        ),
+        (
+            nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10]),
+            (torch.ones(4, 8), torch.arange(4)),
+            r"branch on the values of a tensor \(nn/modules/adaptive\.py:\d+ in forward\)",
+        ),
+    ],
+)
+def test_what_torch_does_not_export_is_one_sentence(
+    loss: nn.Module, inputs: tuple[Tensor, ...], says: str
+) -> None:
+    with pytest.raises(CaptureError, match=says) as failure:
+        export(loss, *inputs)
+    assert failure.value.stage == "export"
+
+
+def test_model_that_torch_cannot_functionalise_is_no_defect_of_ours() -> None:
+    program = export(nn.CrossMapLRN2d(3), torch.ones(1, 4, 3, 3))
+    for capture in (plan_methods, lower_methods):
+        with pytest.raises(CaptureError, match="torch cannot functionalise") as failure:
+            capture({"forward": program}, make)
+        assert failure.value.stage == "edge"

@@ -103,6 +103,8 @@ def export(model: nn.Module, x: Tensor, dynamic: Any = None) -> dict[str, Export
         (Apply(lambda x: None), torch.ones(3), "returns no tensor"),
         (WriteState(), torch.ones(3), "returns no tensor"),
         (Apply(lambda x: [Unnamed(x.cos())]), torch.ones(3), "Unnamed is registered"),
+        (Apply(lambda x: x.median(0)), torch.ones(3, 2), "tuple(torch.median(...))"),
+        (Apply(lambda x: [{"a": x.sort(0)}]), torch.ones(3), "returns a torch.return_types.sort"),
         (Apply(lambda n: torch.zeros(n.item()) + 1), torch.tensor(3), "has no upper bound"),
     ],
 )

@@ -10,7 +10,9 @@ from executorch.backends.test.suite.flow import TestFlow
 
 import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
+from mlx_coverage.analyze.interface import find_unwritable
 from mlx_coverage.lowering.plan import Fallback
+from mlx_coverage.registry.reasons import Reason
 
 
 class MLXCoverageTester(Tester):
@@ -26,14 +28,20 @@ class MLXCoverageTester(Tester):
         stages = {**Tester.default_stage_classes(), StageType.TO_EDGE_TRANSFORM_AND_LOWER: lower}
         super().__init__(module, example_inputs, stages)
 
-    def list_reasons(self) -> list[str]:
-        """Slugs of the primary reasons of all nodes that fell back, in graph order."""
+    def list_reasons(self) -> list[Reason]:
+        """The primary reasons of all nodes that fell back, in graph order."""
         return [
-            placement.reasons[0].slug
+            placement.reasons[0]
             for plan in self.partitioner.plans
             for placement in plan.placements.values()
             if isinstance(placement, Fallback)
         ]
+
+    def find_unwritable(self) -> str | None:
+        """Why ExecuTorch cannot write the model whichever backend runs it, or None."""
+        exported = self.stages[StageType.EXPORT].artifact
+        refusal = None if exported is None else find_unwritable(exported)
+        return None if refusal is None else refusal.sentence
 
 
 def make_flow(testers: list[MLXCoverageTester]) -> TestFlow:

@@ -70,15 +70,19 @@ class Runner:
             self._run_delegated(summary, None if generate_random_test_inputs else inputs)
         reasons = self._testers[-1].list_reasons() if self._testers else []
         error = "" if summary.error is None else str(summary.error).strip().partition("\n")[0]
+        unwritable = self._testers[-1].find_unwritable() if self._testers else None
+        if unwritable is not None and summary.result.is_backend_failure():
+            self.results.append(Result("NOT_WRITABLE", message=unwritable))
+            pytest.skip(unwritable)
         errors = [statistics.error_max or 0.0 for statistics in summary.tensor_error_statistics]
         self.results.append(
             Result(
                 outcome=summary.result.name,
                 delegated=delegated,
                 fallback=dict(summary.undelegated_op_counts or {}),
-                reasons=sorted(set(reasons)),
+                reasons=sorted({reason.slug for reason in reasons}),
                 largest_error=max(errors, default=0.0),
-                message=error[:200],
+                message=(error or "; ".join(dict.fromkeys(r.text for r in reasons)))[:200],
             )
         )
         if summary.result.is_backend_failure():

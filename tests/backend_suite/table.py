@@ -20,6 +20,7 @@ MEANINGS = {
     "undelegated": "passes without the delegate, for the reasons given",
     "refused": "not run: a node falls back, and the ExecuTorch runtime has no kernel for it",
     "not exported": "not run: torch refuses the model or its export, before any backend",
+    "not written": "not run: ExecuTorch cannot write what the model returns, for any backend",
     "not run": "the suite skips it for every backend",
     "failed": "lowering, loading, running or comparing failed",
 }
@@ -30,12 +31,12 @@ class Result:
     """One model of one test.
 
     Attributes:
-        outcome: name of the suite's `TestResult`, or `CRASH`, or `NOT_RUN`.
+        outcome: name of the suite's `TestResult`, or `CRASH`, `NOT_RUN` or `NOT_WRITABLE`.
         delegated: number of nodes on MLX.
         fallback: ops that stay with ExecuTorch, and how many nodes of each.
         reasons: slugs of why, sorted.
         largest_error: absolute, over all outputs.
-        message: first line of the error, if any.
+        message: first line of the error, if any; else the reasons in words.
     """
 
     outcome: str
@@ -54,7 +55,7 @@ class Result:
             return "undelegated"
         if self.outcome == "SKIPPED":
             return "refused" if self.fallback else "not exported"
-        return "not run" if self.outcome == "NOT_RUN" else "failed"
+        return {"NOT_RUN": "not run", "NOT_WRITABLE": "not written"}.get(self.outcome, "failed")
 
 
 def render(rows: Mapping[str, Sequence[Result]]) -> str:
@@ -82,7 +83,7 @@ def render(rows: Mapping[str, Sequence[Result]]) -> str:
         for result in results:
             ops = ", ".join(f"`{op}` x{n}" for op, n in sorted(result.fallback.items()))
             why = ", ".join(f"`{slug}`" for slug in result.reasons)
-            note = ": ".join(filter(None, (ops, why))) or _clean(result.message)
+            note = ": ".join(filter(None, (ops, why, _clean(result.message))))
             lines.append(
                 f"| `{_clean(name)}` | {result.kind} | {result.delegated} | "
                 f"{result.largest_error:.1e} | {note} |"

@@ -204,3 +204,27 @@ def test_doctor_says_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_build_runtime_prints_its_path(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build-runtime"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()
+
+
+def test_what_cannot_be_written_is_refused_before_lowering(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "median.py").write_text(
+        models.PREAMBLE
+        + """
+class Median(nn.Module):
+    def forward(self, x):
+        return x.median(0)
+
+model = Median()
+example_inputs = (torch.ones(3, 2),)
+"""
+    )
+    monkeypatch.setattr(
+        "mlx_coverage.analyze.capture.lower_methods", lambda *_: pytest.fail("it lowers")
+    )
+    assert main(["export", "median.py", "-o", "median.pte"]) == 3
+    err = capsys.readouterr().err
+    assert "returns a torch.return_types.median" in err
+    assert "tuple(torch.median(...))" in err
+    assert not (folder / "median.pte").exists()

@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import nn
 from torch.export import Dim
-from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, quantize_
+from torchao.quantization import (
+    Int8DynamicActivationIntxWeightConfig,
+    Int8WeightOnlyConfig,
+    IntxWeightOnlyConfig,
+    quantize_,
+)
 from torchao.quantization.granularity import PerAxis, PerGroup
 from torchao.quantization.quant_primitives import MappingType
 
@@ -137,6 +142,36 @@ def test_no_rows_give_no_rows() -> None:
     run = lowered.start()
     for count in (3, 0, 1):
         x = torch.randn(count, 64)
+        assert_close(run(x), run_eagerly(module, x))
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_every_width_is_packed(bits: int) -> None:
+    weight_dtype = getattr(torch, f"int{bits}")
+    module = quantize(nn.Linear(128, 64), use(weight_dtype, PerGroup(64)))
+    x = torch.randn(3, 128)
+    lowered = lower(module, x)
+    assert lowered.fallbacks() == []
+    assert "quantized_linear" in list_ops(lowered.delegates()[0].original_module.graph)
+    stored = next(width for width in (2, 4, 8) if width >= bits)
+    assert len(lowered.pte) < 128 * 64 * stored // 8 + 6_000  # scales and the rest of the file
+    assert_close(lowered.start()(x), run_eagerly(module, x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quantized_activations_meet_packed_weights(dtype: torch.dtype) -> None:
+    config = Int8DynamicActivationIntxWeightConfig(
+        weight_dtype=torch.int4, weight_granularity=PerGroup(32)
+    )
+    module = quantize(nn.Linear(128, 16).to(dtype), config)
+    rows = Dim("rows", min=1, max=16)
+    lowered = lower(module, torch.randn(4, 128, dtype=dtype), dynamic_shapes=({0: rows},))
+    assert lowered.fallbacks() == []
+    (delegate,) = lowered.delegates()
+    assert "quantized_linear" in list_ops(delegate.original_module.graph)
+    run = lowered.start()
+    for count in (4, 1, 9):
+        x = torch.randn(count, 128, dtype=dtype)
         assert_close(run(x), run_eagerly(module, x))
 
 

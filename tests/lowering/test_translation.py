@@ -91,6 +91,13 @@ def test_weights_alone_are_computed_once() -> None:
     assert result.tolist() == [8.0, 17.0, 26.0]
 
 
+def test_folding_leaves_no_slot_empty() -> None:
+    recording = translate(torch.export.export(Scaled(), (torch.randn(3),)), make_registry())
+    (call,) = recording.program.calls
+    assert recording.program.arrays == 3  # the input, the constant and their sum
+    assert call.results == (recording.program.outputs[0].slot,)
+
+
 def test_large_results_of_weights_are_not_folded() -> None:
     class Broadcast(nn.Module):
         def __init__(self) -> None:

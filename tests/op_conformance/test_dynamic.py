@@ -84,7 +84,7 @@ def test_sizes_that_are_arguments_are_right_at_other_sizes(target: OpOverload) -
         0: torch.export.Dim("rows", min=4, max=64),
         1: torch.export.Dim("columns", min=3, max=64),
     }
-    program = torch.export.export(module, (torch.randn(5, 6),), dynamic_shapes=(sizes,))
+    program = torch.export.export(module, (torch.randn(5, 6),), dynamic_shapes=((sizes,),))
     partitioner = MLXPartitioner(min_partition_size=0)
     edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
     lowered = Lowered((), edge, partitioner)
@@ -113,7 +113,7 @@ def test_sizes_that_must_be_divisible_lower(name: str) -> None:
     module = Sized(function)
     dynamic = [i for i, sizes in enumerate(zip(shape, *others, strict=True)) if len(set(sizes)) > 1]
     sizes = dict.fromkeys(dynamic, torch.export.Dim.AUTO)
-    program = torch.export.export(module, (torch.randn(shape),), dynamic_shapes=(sizes,))
+    program = torch.export.export(module, (torch.randn(shape),), dynamic_shapes=((sizes,),))
     partitioner = MLXPartitioner(min_partition_size=0)
     edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
     lowered = Lowered((), edge, partitioner)
@@ -124,15 +124,84 @@ def test_sizes_that_must_be_divisible_lower(name: str) -> None:
             torch.testing.assert_close(actual, expected)
 
 
-class Sized(torch.nn.Module):
-    """A function of a tensor and its sizes, as a module that returns a tuple of tensors."""
+# Of several tensors: shapes at export, and others. What differs is dynamic.
+RELATED: dict[str, tuple[Callable[..., Any], list[tuple[tuple[int, ...], ...]]]] = {
+    "rows": (lambda x, y: x.view(y.shape[0], -1), [((12,), (4,)), ((30,), (5,)), ((64,), (8,))]),
+    "rows of a matrix": (
+        lambda x, y: x.cos().reshape(y.shape[0], -1),
+        [((6, 4), (4,)), ((5, 6), (10,)), ((8, 2), (16,))],
+    ),
+    "rows and columns": (
+        lambda x, y: x.view(y.shape[0], y.shape[1], -1),
+        [((24,), (2, 3)), ((60,), (5, 3)), ((64,), (8, 2))],
+    ),
+    "a quotient": (
+        lambda x, y: x.cos().view(x.numel() // y.numel(), y.numel()),
+        [((12,), (2, 2)), ((24,), (3, 2)), ((60,), (5, 3))],
+    ),
+    "unflatten": (
+        lambda x, y: x.unflatten(0, (-1, y.shape[0])),
+        [((12, 3), (4,)), ((30, 3), (5,)), ((64, 2), (8,))],
+    ),
+    "slice": (lambda x, y: x[: y.shape[0]] + 1, [((6,), (5,)), ((7,), (2,)), ((40,), (40,))]),
+    "pad or crop": (
+        lambda x, y: functional.pad(x, (0, y.shape[0] - x.shape[1])),
+        [((3, 4), (5,)), ((3, 6), (3,)), ((3, 5), (5,))],
+    ),
+    "pad to windows": (
+        lambda x: functional.pad(x, (0, -x.shape[1] % 4)).view(x.shape[0], -1, 4),
+        [((2, 5),), ((2, 8),), ((2, 11),)],
+    ),
+    "causal attention": (
+        lambda q, k: functional.scaled_dot_product_attention(q, k, k, is_causal=True),
+        [((1, 2, 4, 8), (1, 2, 4, 8)), ((1, 2, 3, 8), (1, 2, 7, 8)), ((1, 2, 6, 8), (1, 2, 2, 8))],
+    ),
+}
 
-    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+
+@pytest.mark.parametrize("name", RELATED)
+def test_related_sizes_lower(name: str) -> None:
+    function, shapes = RELATED[name]
+    dynamic = [
+        {i: torch.export.Dim.AUTO(max=64) for i, sizes in enumerate(zip(*each, strict=True))
+         if len(set(sizes)) > 1}
+        for each in zip(*shapes, strict=True)
+    ]  # fmt: skip
+    module = Sized(function)
+    inputs = [tuple(map(torch.randn, given)) for given in shapes]
+    program = torch.export.export(module, inputs[0], dynamic_shapes=(tuple(dynamic),))
+    partitioner = MLXPartitioner(min_partition_size=0)
+    edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
+    lowered = Lowered((), edge, partitioner)
+    assert (lowered.delegates, lowered.fallbacks) == (1, [])
+    for given in inputs:
+        results = lowered.method.execute(list(given))
+        for actual, expected in zip(results, module(*given), strict=True):
+            torch.testing.assert_close(actual, expected)
+
+
+def test_a_size_for_a_fallback_alone_is_no_partition() -> None:
+    # ExecuTorch fails on a delegate that gives numbers and no tensor.
+    module = Sized(lambda x: functional.layer_norm(x, (x.shape[1],)))
+    sizes = ({1: torch.export.Dim("columns", min=2, max=8)},)
+    program = torch.export.export(module, (torch.randn(2, 8),), dynamic_shapes=(sizes,))
+    partitioner = MLXPartitioner(min_partition_size=0)
+    edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
+    lowered = Lowered((), edge, partitioner)
+    assert lowered.delegates == 0
+    x = torch.randn(2, 5)
+    torch.testing.assert_close(lowered.method.execute([x])[0], module(x)[0])
+
+
+class Sized(torch.nn.Module):
+    """A function of tensors and their sizes, as a module that returns a tuple of tensors."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        results = self.function(x)
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        results = self.function(*tensors)
         return (results,) if isinstance(results, torch.Tensor) else tuple(results)
 
 

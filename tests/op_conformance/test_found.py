@@ -1,11 +1,13 @@
 """Calls that ExecuTorch's backend suite, torch's samples and hostile readers found to differ."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from mlx_coverage.registry import default_registry
 from tests.op_conformance.cases import Case
-from tests.op_conformance.checks import check_inside
+from tests.op_conformance.checks import check_inside, run_mlx
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2], ids=["sum", "mean", "max"])
@@ -21,6 +23,56 @@ def test_embedding_bag_ends_at_the_last_offset(mode: int, padding_idx: int) -> N
         "padding_idx": padding_idx,
     }
     check_inside(Case(default_registry().by_name["aten._embedding_bag.default"], arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool])
+@pytest.mark.parametrize(
+    ("shape", "index"),
+    [((), 0), ((), [0, 0, 0]), ((), []), ((4,), 3), ((1,), 0), ((4,), [3, 0, 3, 1, 2])],
+)
+def test_gather_takes_tensors_without_dimensions(
+    dtype: torch.dtype, shape: tuple[int, ...], index: Any
+) -> None:
+    arguments = {
+        "self": torch.testing.make_tensor(shape, dtype=dtype, device="cpu"),
+        "dim": -1,
+        "index": torch.tensor(index, dtype=torch.int64),
+    }
+    check_inside(Case(default_registry().by_name["aten.gather.default"], arguments))
+
+
+def test_groups_of_equal_sizes_are_multiplied() -> None:
+    generator = torch.Generator().manual_seed(0)
+    arguments = {
+        "self": torch.randn(3, 5, 16, generator=generator).bfloat16(),
+        "mat2": torch.randn(3, 16, 8, generator=generator).bfloat16(),
+    }
+    check_inside(Case(default_registry().by_name["aten._grouped_mm.default"], arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("result", [torch.float16, torch.float32])
+def test_integers_have_a_mean_in_another_dtype(dtype: torch.dtype, result: torch.dtype) -> None:
+    entries = default_registry().by_name
+    x = torch.testing.make_tensor((5, 7), dtype=dtype, device="cpu", low=0, high=9)
+    check_inside(Case(entries["aten.mean.default"], {"self": x, "dtype": result}))
+    check_inside(Case(entries["aten.mean.dim"], {"self": x, "dim": [1], "dtype": result}))
+
+
+LARGE = [2.0**24, 2.0**53, -(2.0**60), 2.0**127, 1.5 * 2.0**40, 2.0**23, -3.0, 0.0]
+HALVES = [(torch.float16, v) for v in (2048.0, 4096.0, -4096.0, 3074.0, 1.0)] + [
+    (torch.bfloat16, v) for v in (256.0, 512.0, 130.0)
+]
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float32, v) for v in LARGE] + HALVES)
+def test_equal_elements_fall_into_torchs_bin(dtype: torch.dtype, value: float) -> None:
+    for bins in (1, 6, 7, 100):
+        arguments = {"self": torch.full((5,), value, dtype=dtype), "bins": bins}
+        case = Case(default_registry().by_name["aten.histc.default"], arguments)
+        expected = case.run_torch()
+        # Counts are whole numbers: a near one is wrong.
+        torch.testing.assert_close(run_mlx(case, expected), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int64])

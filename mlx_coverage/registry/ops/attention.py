@@ -8,9 +8,9 @@ import torch
 
 from mlx_coverage.registry.dtypes import BOOL, FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Rank, SameDtype
+from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Rank, SameDtype, Static
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, Number, draw, tensor
-from mlx_coverage.registry.shapes import count_elements
+from mlx_coverage.registry.shapes import count_elements, is_same_size
 from mlx_coverage.registry.spec import Family, Limitation, Tolerance
 
 aten = torch.ops.aten
@@ -42,6 +42,7 @@ _FUSED_SIZES = (64, 80, 96, 128, 256)
         NonEmpty("key"),
         NonEmpty("value"),
         OneOf("dropout_p", (0.0,)),
+        Static("query", first=-1),  # MLX takes the scale as a number
     ],
     whole=True,
     tolerance=Tolerance(
@@ -80,10 +81,13 @@ def scaled_dot_product_attention(
     rank = max(a.ndim for a in (query, key, value))
     batch, query, key, value, mask = _align(query, key, value, attn_mask, enable_gqa)
     bias, unmasked = _make_mask(mask, is_causal, query, key)
-    fused = query.shape[-1] in _FUSED_SIZES and query.shape[-1] == value.shape[-1]
+    width = query.shape[-1]
+    fused = is_same_size(width, value.shape[-1]) and any(
+        is_same_size(width, n) for n in _FUSED_SIZES
+    )
     if not fused or (mask is not None and mask.dtype == mx.float32):
         query, key, value = (mx.astype(a, mx.float32) for a in (query, key, value))
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scale = width**-0.5 if scale is None else scale
     result = mx.fast.scaled_dot_product_attention(query, key, value, scale=scale, mask=bias)
     if unmasked is not None:
         result = mx.where(unmasked, result, 0)
@@ -101,7 +105,7 @@ def _align(query, key, value, attn_mask, enable_gqa):
     heads = arrays[0].shape[-3] if enable_gqa else _broadcast([a.shape[-3] for a in arrays])
     query, key, value = (_merge(a, batch) for a in arrays)
     query = _repeat(query, 1, heads)
-    if key.shape[1] != value.shape[1]:
+    if not is_same_size(key.shape[1], value.shape[1]):
         key, value = _repeat(key, 1, heads), _repeat(value, 1, heads)
     if attn_mask is not None and attn_mask.ndim > 3:
         attn_mask = _merge(_lead(attn_mask, max(rank, 4)), batch)
@@ -126,13 +130,13 @@ def _broadcast(sizes):
 
 def _repeat(a, axis, size):
     own = a.shape[axis]
-    return a if own == size else mx.repeat(a, size // own, axis)
+    return a if is_same_size(own, size) else mx.repeat(a, size // own, axis)
 
 
 def _make_mask(attn_mask, is_causal, query, key):
     """MLX's mask, and where rows attend to anything (torch gives 0 for the others)."""
     length, reach = query.shape[2], key.shape[2]
-    if is_causal and attn_mask is None and length == reach:
+    if is_causal and attn_mask is None and is_same_size(length, reach):
         return "causal", None
     if not is_causal and attn_mask is None:
         return None, None

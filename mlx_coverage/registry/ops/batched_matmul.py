@@ -52,15 +52,17 @@ def addbmm(self, batch1, batch2, *, beta=1, alpha=1):
     rules=[
         Dtype("self", frozenset({torch.bfloat16})),  # the one dtype that torch exports
         SameDtype(("self", "mat2")),
-        Rank("self", 2, 2),
+        Rank("self", 2, 3),
         Rank("mat2", 3, 3),
         OneOf("bias", (None,)),
         OneOf("out_dtype", (None,)),
     ],
     whole=True,
 )
-def grouped_mm(self, mat2, offs):
+def grouped_mm(self, mat2, offs=None):
     """_grouped_mm(Tensor self, Tensor mat2, Tensor? offs=None, Tensor? bias=None, ScalarType? out_dtype=None) -> Tensor"""  # noqa: E501
+    if self.ndim == 3:  # a matrix for each group, and no offsets
+        return mx.matmul(widen_half(self), widen_half(mat2))
     # Row t belongs to the first group that ends behind it.
     places = mx.astype(mx.arange(0, self.shape[0]), offs.dtype)
     groups = mx.searchsorted(offs, places, "right")

@@ -196,10 +196,12 @@ INDEX_RULES: list[Rule] = [Dtype("index", INDEX), Rank("self", 1), Rank("index",
         dim=Choice((1, -1)),
         index=tensor("A", "K", dtype=("int64",), below="B"),
     ),
-    rules=[Dtype("self", ANY), *INDEX_RULES],
+    rules=[Dtype("self", ANY), Dtype("index", INDEX)],
 )
 def gather(self, dim, index, *, sparse_grad=False):
     """gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor"""
+    if self.ndim < 2:  # of these torch takes one without dimensions for one element
+        return mx.take(mx.flatten(self), index)
     dim = normalize_dim(dim, self.ndim)
     return mx.take_along_axis(crop(self, index, dim), index, dim)
 

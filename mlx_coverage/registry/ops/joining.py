@@ -22,7 +22,7 @@ from mlx_coverage.registry.samples import (
     elementwise,
     tensor,
 )
-from mlx_coverage.registry.shapes import normalize_dim, slice_axis
+from mlx_coverage.registry.shapes import is_same_size, normalize_dim, slice_axis
 from mlx_coverage.registry.spec import Family, Promotion
 
 aten = torch.ops.aten
@@ -106,18 +106,18 @@ def roll(self, shifts, dims=()):
         pad=Sizes(4, low=-1, high=3),
         value=Number(),
     ),
-    rules=[Dtype("self", ANY), Static("pad")],
+    rules=[Dtype("self", ANY)],
 )
 def constant_pad_nd(self, pad, value=0):
     """constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor"""
     widths = [(0, 0)] * self.ndim
     for position in range(len(pad) // 2):
         axis, low, high = self.ndim - 1 - position, pad[2 * position], pad[2 * position + 1]
-        widths[axis] = (max(low, 0), max(high, 0))
-        if low < 0 or high < 0:
-            first, last = max(-low, 0), self.shape[axis] - max(-high, 0)
-            self = slice_axis(self, axis, first, last)
-    if all(width == (0, 0) for width in widths):
+        widths[axis] = (mx.host_max(low, 0), mx.host_max(high, 0))
+        first, cut = mx.host_max(-low, 0), mx.host_max(-high, 0)
+        if not (is_same_size(first, 0) and is_same_size(cut, 0)):
+            self = slice_axis(self, axis, first, self.shape[axis] - cut)
+    if all(is_same_size(width, 0) for pair in widths for width in pair):
         return self
     return mx.pad(self, widths, constant_values=mx.array(value, self.dtype))
 

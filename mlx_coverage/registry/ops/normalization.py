@@ -204,7 +204,14 @@ _BATCH: dict[str, Any] = {
         *_floats("input", "weight", "bias", "running_mean", "running_var"),
         Rank("input", 2),
     ],
-    limitations=(_INFINITE_WEIGHT,),
+    limitations=(
+        _INFINITE_WEIGHT,
+        Limitation(
+            "a subnormal weight scales with the few digits that it has, or as zero",
+            "torch's kernel for operands that are not contiguous multiplies by it last",
+            avoids="subnormal",
+        ),
+    ),
 )
 def batch_norm_no_training(input, weight, bias, running_mean, running_var, momentum, eps):
     """_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, Tensor running_var, float momentum, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501

@@ -4,6 +4,7 @@
 where a product or a look-up reads it, both are one call on the packed weight.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,10 +74,22 @@ def dequantize_affine(
     ]
     bits = _count_bits(quant_min, quant_max)
     if not grouped or input_dtype != torch.int8 or output_dtype != scale.dtype or bits is None:
-        return torch.ops.torchao.dequantize_affine.default.decompose(
-            input, block_size, scale, zero_point, input_dtype, quant_min, quant_max, output_dtype
-        )
+        return _call_torchao(
+            "dequantize_affine",
+            input, block_size, scale, zero_point, input_dtype, quant_min, quant_max, output_dtype,
+        )  # fmt: skip
     return _DEQUANTIZE(input, scale, zero_point, bits)
+
+
+def _call_torchao(name, *args, **kwargs):
+    """The op's own kernel: its `decompose` would call what stands in for it here."""
+    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    return getattr(torch.ops.torchao, name).default._op_dk(composite, *args, **kwargs)
+
+
+# Of activations, at run time: ExecuTorch would keep them whole, and has no kernel.
+for name in ("choose_qparams_affine", "quantize_affine"):
+    family.decomposition(f"torchao::{name}")(partial(_call_torchao, name))
 
 
 def _count_bits(low, high):
@@ -224,6 +237,11 @@ def quantized_linear(
             "a scale that is infinite, or so large that its product with a code is, gives NaN",
             "MLX adds a bias of the other sign, which is infinite, too",
             avoids="inf",
+        ),
+        Limitation(
+            "inputs near the largest number give an infinity or NaN where torch's sum is smaller",
+            "MLX sums products with the codes, which are up to 255, and their bias apart",
+            avoids="overflow",
         ),
     ),
 )

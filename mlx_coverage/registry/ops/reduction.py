@@ -63,9 +63,7 @@ def sum(self, dim, keepdim=False, *, result_dtype):
     return _reduce(mx.sum, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
 
-@family.op(
-    aten.mean.default, samples=elementwise(), rules=[Dtype("self", FLOAT), ResultDtype(FLOAT)]
-)
+@family.op(aten.mean.default, samples=elementwise(), rules=[Dtype("self", ANY), ResultDtype(FLOAT)])
 def mean_of_all(self):
     """mean(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
     return _reduce(mx.mean, mx.astype(self, mx.float32))
@@ -74,7 +72,7 @@ def mean_of_all(self):
 @family.op(
     aten.mean.dim,
     samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", FLOAT), ResultDtype(FLOAT)],
+    rules=[Dtype("self", ANY), ResultDtype(FLOAT)],
 )
 def mean(self, dim, keepdim=False):
     """mean(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""

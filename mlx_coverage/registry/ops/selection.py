@@ -141,6 +141,17 @@ def mode(self, dim=-1, keepdim=False):
     return _select(self, dim, keepdim, _at_mode)
 
 
+def _place_equal(value, bins):
+    """The bin of equal elements: torch lays the bins from one less to one more."""
+    if value.dtype != mx.float32:
+        below, above = value - 1, value + 1
+        return mx.where(below == above, 0, (value - below) * bins / (above - below))
+    # Beside large ones, to the neighbours: below a power of two there are twice as many numbers.
+    is_power = mx.view(value, mx.int32) & 0x7FFFFF == 0
+    third = mx.where(value > 0, bins // 3, 2 * bins // 3)
+    return mx.where(is_power & (mx.abs(value) >= 2**24), third, bins // 2)
+
+
 @family.op(
     aten.histc.default,
     samples=elementwise(bins=Integer(1, 5), min=Choice((0, -2, 0.5)), max=Choice((0, 3, 2.5))),
@@ -154,9 +165,9 @@ def histc(self, bins=100, min=0, max=0):
     if min == max:
         low, high = mx.min(values), mx.max(values)
     inside = (values >= low) & (values <= high)
-    # The order of torch's own steps, which decides at the edges of bins. Around equal elements
-    # it lays the bins over two units, which float32 loses beside large ones.
-    places = mx.where(low == high, bins / 2, (values - low) * bins / (high - low))
+    # The order of torch's own steps, which decides at the edges of bins.
+    places = (values - low) * bins / (high - low)
+    places = mx.where(low == high, _place_equal(low, bins), places)
     places = mx.where(inside, places, 0)
     # The last bin is closed; an infinite width makes places that are no numbers.
     places = mx.clip(mx.astype(places, mx.int32), 0, bins - 1)
