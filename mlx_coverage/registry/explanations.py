@@ -190,6 +190,12 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "none, so the program lowers, and does not load.",
         hint="Rewrite the line with ops of core ATen, or link a kernel for the op.",
     ),
+    reasons.WRONG_KERNEL: Explanation(
+        "What falls back is computed by a kernel of ExecuTorch's own runtime, and this one is "
+        "known to be wrong for such a call: the program loads, runs, and gives other numbers "
+        "than torch. The finding says in what they differ.",
+        hint="`mlx-coverage export MODEL -o model.pte --verify` compares the results.",
+    ),
     reasons.UPSTREAM: Explanation(
         "Given with `--target executorch` only: the support check of the delegate that comes "
         "with ExecuTorch declined the node, or its partitioner left it out. What the check says "

@@ -18,7 +18,7 @@ from mlx_coverage.analyze.model import (
 from mlx_coverage.report.verdict import (
     describe_blockers,
     describe_cut,
-    describe_missing_kernels,
+    describe_kernels,
     describe_work,
 )
 
@@ -127,7 +127,7 @@ class _Page:
             yield rest
         yield self._bar(method)
         yield from self._wrap(dot.join(describe_work(method)), 0)
-        for text in describe_missing_kernels(method):
+        for text in describe_kernels(method):
             yield from (self._style(x, "red", "bold") for x in self._wrap(sanitize(text), 0))
         if method.findings:
             yield ""

@@ -142,8 +142,8 @@ def random():
 def positions():
     return Apply(torch.nonzero), (torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]),)
 
-def compared_positions():
-    return Apply(lambda x: torch.nonzero(x > 0)), (torch.tensor([[0.0, 1.0], [1.0, 1.0]]),)
+def remainders():
+    return Apply(lambda x: x % 2), (torch.tensor([7, -7]),)
 
 def transposed():
     return Apply(lambda x: x.cos()), (torch.ones(3, 4).t(),)
