@@ -222,9 +222,10 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         hint="Rewrite the line that the message names with core ops.",
     ),
     reasons.INTERFACE: Explanation(
-        "ExecuTorch would refuse to write the program because of an input or output: an example "
-        "input that is expanded, a result that is no tensor, number or None, no tensor among the "
-        "results, or a dataclass that was registered without a name.",
+        "ExecuTorch would refuse to write the program, or to call it, because of an input or "
+        "output: an example input that is expanded or a number that may change, a result that is "
+        "no tensor, number or None, no tensor among the results, or a dataclass or a named tuple "
+        "of torch that was registered without a name.",
         Example("return x.shape[0]", better="return torch.full((1,), x.shape[0])"),
     ),
 }
