@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
 from torch._export.verifier import SpecViolationError
-from torch._ops import OpOverload
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
+from torch.fx import Graph, Node
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
 from mlx_coverage.analyze.interface import find_refusal
@@ -37,6 +38,16 @@ from mlx_coverage.registry.call import canonicalize, name_target
 
 _NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen opset")
 _NOT_TAKEN = "was not decomposed or delegated"
+# Whose branches and bodies ExecuTorch's passes convert.
+_CONVERTED = frozenset(
+    {
+        *(torch.ops.higher_order.cond, torch.ops.higher_order.while_loop),
+        *(torch.ops.higher_order.map_impl, torch.ops.higher_order.scan),
+    }
+)
+_INSTEAD = {
+    "flex_attention": "call torch.nn.functional.scaled_dot_product_attention with an attn_mask",
+}
 _MISPLACED = re.compile(r"Input spec name \S+ does not match node name")
 
 
@@ -136,7 +147,12 @@ def plan_methods(
         with follow(f"planning {name}"):
             plans[name] = plan(edge, partitioner.registry, partitioner.options)
         kept = _list_kept(plans[name])
-        refusals.append(find_refusal(program, _leaves_tensors(plans[name]), kept))
+        region = _find_region(plans[name].graph)
+        refusals.append(
+            _refuse_region(region)
+            if region is not None
+            else find_refusal(program, _leaves_tensors(plans[name]), kept)
+        )
     return Capture(plans, _refuse(plans) if refused else next(filter(None, refusals), None))
 
 
@@ -156,11 +172,35 @@ def _refuse_function(error: RefusedFunctionError) -> CaptureError:
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(error.node))
 
 
-def _find_refused_function(
+def _find_region(graph: Graph) -> Node | None:
+    """A call that is given parts of the program and that ExecuTorch's passes do not know."""
+    users = (user for node in graph.find_nodes(op="get_attr") for user in node.users)
+    strange = (
+        user
+        for user in users
+        if isinstance(user.target, HigherOrderOperator) and user.target not in _CONVERTED
+    )
+    return next(strange, None)
+
+
+def _refuse_region(node: Node) -> CaptureError:
+    name = name_target(canonicalize(node.target)).rpartition(".")[2]
+    sentence = (
+        f"ExecuTorch cannot lower {name}: it leaves the functions that it is given unconverted; "
+        f"{_INSTEAD.get(name, 'write the line without it')}"
+    )
+    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(node))
+
+
+def _explain_refusal(
     programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
 ) -> CaptureError | None:
+    """Why ExecuTorch refused a program in words of its own, or none, where it is known."""
     for program in programs.values():
         prepared, kept = _decompose(program, make())
+        region = _find_region(prepared.graph)
+        if region is not None:
+            return _refuse_region(region)
         try:
             _is_refused(convert_to_edge(prepared), kept)
         except RefusedFunctionError as error:
@@ -224,12 +264,12 @@ def lower_methods(
             break
         except SpecViolationError as error:
             if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
-                raise _edge_failure(error) from error
+                raise _explain_refusal(programs, make) or _edge_failure(error) from error
             config = EdgeCompileConfig(_check_ir_validity=False)
         except Exception as error:
             # A function on sizes is refused without a word.
             silent = isinstance(error, AssertionError) and not str(error)
-            refusal = _find_refused_function(programs, make) if silent else None
+            refusal = _explain_refusal(programs, make) if silent else None
             raise refusal or _edge_failure(error) from error
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
     if not config._check_ir_validity:

@@ -186,8 +186,10 @@ class _Page:
         # A declaration to be filled in is long, and in the JSON and on the page.
         if not fix.verified and "\n" in fix.change:
             return
-        if fix.change in printed and "\n" in fix.change:
-            yield from self._wrap(f"the code is at {sanitize(printed[fix.change])} above", indent)
+        if fix.change in printed:
+            if "\n" in fix.change:
+                place = sanitize(printed[fix.change])
+                yield from self._wrap(f"the code is at {place} above", indent)
             return
         printed[fix.change] = op
         for line in fix.change.splitlines():
