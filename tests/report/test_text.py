@@ -69,7 +69,8 @@ def test_code_of_a_fix_is_printed_once() -> None:
     fix = Fix("Replace a.", change, verified=True, evidence="run", kind="module")
     cast = Fix("Cast.", "x = x.half()", verified=True, evidence="run", kind="cast")
     findings = tuple(
-        dataclasses.replace(method.findings[0], op=op, fixes=(fix, cast)) for op in ("first", "second")
+        dataclasses.replace(method.findings[0], op=op, fixes=(fix, cast))
+        for op in ("first", "second")
     )
     shown = render_text(
         dataclasses.replace(report, methods=(dataclasses.replace(method, findings=findings),))
