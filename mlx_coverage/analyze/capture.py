@@ -19,7 +19,7 @@ from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_trans
 from torch._export.verifier import SpecViolationError
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ExportGraphSignature
+from torch.export.graph_signature import ExportGraphSignature, InputKind
 from torch.fx import Graph, Node
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
@@ -100,7 +100,7 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
             return torch.export.export(
                 given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
         prefix = f"method {name}: " if count > 1 else ""
         raise CaptureError.from_error("export", reasons.EXPORT_FAILED, error, prefix) from error
@@ -192,15 +192,19 @@ def _refuse_region(node: Node) -> CaptureError:
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(node))
 
 
-def _explain_refusal(
+def _find_refused_region(
     programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
 ) -> CaptureError | None:
-    """Why ExecuTorch refused a program in words of its own, or none, where it is known."""
+    prepared = (_decompose(program, make())[0] for program in programs.values())
+    regions = filter(None, (_find_region(program.graph) for program in prepared))
+    return next(map(_refuse_region, regions), None)
+
+
+def _find_refused_function(
+    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+) -> CaptureError | None:
     for program in programs.values():
         prepared, kept = _decompose(program, make())
-        region = _find_region(prepared.graph)
-        if region is not None:
-            return _refuse_region(region)
         try:
             _is_refused(convert_to_edge(prepared), kept)
         except RefusedFunctionError as error:
@@ -214,10 +218,11 @@ def _leaves_tensors(planned: PartitionPlan) -> bool:
     assert signature is not None
     inside = {node for members in planned.partitions for node in members}
     taken = find_owned_buffers(planned)
+    given = {s.arg.name for s in signature.input_specs if s.kind is InputKind.USER_INPUT}
     return bool(signature.user_inputs_to_mutate) or any(
         node not in taken and not (node.users and inside.issuperset(node.users))
         for node in planned.graph.find_nodes(op="placeholder")
-        if node.name not in signature.user_inputs
+        if node.name not in given
     )
 
 
@@ -264,12 +269,12 @@ def lower_methods(
             break
         except SpecViolationError as error:
             if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
-                raise _explain_refusal(programs, make) or _edge_failure(error) from error
+                raise _find_refused_region(programs, make) or _edge_failure(error) from error
             config = EdgeCompileConfig(_check_ir_validity=False)
         except Exception as error:
             # A function on sizes is refused without a word.
             silent = isinstance(error, AssertionError) and not str(error)
-            refusal = _explain_refusal(programs, make) if silent else None
+            refusal = _find_refused_function(programs, make) if silent else None
             raise refusal or _edge_failure(error) from error
     plans = {name: p.plans[-1] for name, p in partitioners.items()}
     if not config._check_ir_validity:

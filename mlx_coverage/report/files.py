@@ -20,8 +20,8 @@ def check_writable(path: Path) -> None:
         UnwritableError: its folder is missing or read-only, it is a folder itself, or the file
             system makes no file there.
     """
-    folder = _follow(path).parent
     try:
+        folder = (_follow(path) if path.is_symlink() else path).parent
         if path.is_dir():
             raise UnwritableError(f"{path} is a folder; accepted: the path of a file")
         if not folder.is_dir():

@@ -40,7 +40,7 @@ from mlx_coverage.report.anchors import name_findings
 from mlx_coverage.report.source_marks import MarkedFile, list_lines, list_shown_lines, mark_files
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.treemap import Cell, make_treemaps
-from mlx_coverage.report.verdict import describe_cut, list_wrong_kernels
+from mlx_coverage.report.verdict import describe_cut
 from mlx_coverage.report.views import View, make_views, name_segments
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -276,7 +276,6 @@ def _make_environment() -> Environment:
     environment.filters["prose"] = _mark_code
     environment.filters["lines"] = _keep_lines
     environment.filters["cut"] = describe_cut
-    environment.filters["wrong_kernels"] = list_wrong_kernels
     environment.filters["percent"] = _measure_bar
     environment.globals["NONE"] = NONE
     environment.globals["DISPUTED"] = DISPUTED

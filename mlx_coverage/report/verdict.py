@@ -13,7 +13,6 @@ from mlx_coverage.analyze.model import (
     format_flops,
     format_share,
 )
-from mlx_coverage.registry.reasons import WRONG_KERNEL
 
 # Blockers that are shown; JSON and HTML hold all of them.
 _BLOCKERS = 3
@@ -54,15 +53,8 @@ def describe_kernels(method: MethodReport) -> Iterator[str]:
     """A sentence per fallback op that the runtime could not run, or would compute otherwise."""
     for op in method.kernels_missing:
         yield f"The program would not load: ExecuTorch has no kernel for {op}."
-    for op in list_wrong_kernels(method):
+    for op in method.kernels_wrong:
         yield f"The program would give other numbers: ExecuTorch's kernel of {op} is wrong here."
-
-
-def list_wrong_kernels(method: MethodReport) -> list[str]:
-    """Fallback ops whose kernels give other results than torch."""
-    slug = WRONG_KERNEL.slug
-    wrong = (f.op for f in method.findings if any(other.slug == slug for other in f.others))
-    return sorted(dict.fromkeys(wrong))
 
 
 def describe_blockers(method: MethodReport) -> Iterator[str]:

@@ -142,6 +142,18 @@ def test_taken(model: nn.Module, options: dict[str, Any]) -> None:
     lowered.lowered.to_executorch()
 
 
+class Increment(nn.Module):
+    def forward(self, n: int) -> int:
+        return n + 1
+
+
+def test_numbers_alone() -> None:
+    for capture in (plan_methods, lower_methods):
+        found = capture(export_methods({"forward": Exportable(Increment(), (3,))}), MLXPartitioner)
+        assert found.refused is not None
+        assert "returns no tensor" in found.refused.sentence
+
+
 def test_fixed_size() -> None:
     model, x = Apply(lambda x: torch.mul(*halve(x))), torch.ones(3, 4)
     dynamic = ({0: torch.export.Dim("n", min=1, max=8)},)
