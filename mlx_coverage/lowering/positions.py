@@ -59,7 +59,8 @@ def _take_size(source: Node, dim: int) -> Node | int:
 def _unravel(flat: torch.Tensor, *sizes: int) -> torch.Tensor:
     """Coordinates, a row for each position in the flattened tensor."""
     rest, columns = flat.select(1, 0), []
-    for size in reversed(sizes):
-        columns.append(rest.remainder(size))
-        rest = rest.floor_divide(size)
-    return torch.stack(columns[::-1], 1)
+    for size in reversed(sizes[1:]):
+        whole = rest.floor_divide(size)
+        columns.append(rest - whole * size)
+        rest = whole
+    return torch.stack([rest, *reversed(columns)], 1)
