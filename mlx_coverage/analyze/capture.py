@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
 from torch._export.verifier import SpecViolationError
-from torch._ops import OpOverload
+from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ExportGraphSignature
+from torch.export.graph_signature import ExportGraphSignature, InputKind
+from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
@@ -41,6 +42,16 @@ _NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen o
 _NOT_TAKEN = "was not decomposed or delegated"
 _UNTRACEABLE = (DataDependentOutputException, DynamicOutputShapeException)
 _CAUSE = re.compile(r"Caused by: \((?P<place>[^()]+)\)")
+# Whose branches and bodies ExecuTorch's passes convert.
+_CONVERTED = frozenset(
+    {
+        *(torch.ops.higher_order.cond, torch.ops.higher_order.while_loop),
+        *(torch.ops.higher_order.map_impl, torch.ops.higher_order.scan),
+    }
+)
+_INSTEAD = {
+    "flex_attention": "call torch.nn.functional.scaled_dot_product_attention with an attn_mask",
+}
 _MISPLACED = re.compile(r"Input spec name \S+ does not match node name")
 
 
@@ -93,7 +104,7 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
             return torch.export.export(
                 given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
         prefix = f"method {name}: " if count > 1 else ""
         sentence = prefix + (_explain_export(error) or condense(error))
@@ -159,7 +170,12 @@ def plan_methods(
         with follow(f"planning {name}"):
             plans[name] = plan(edge, partitioner.registry, partitioner.options)
         kept = _list_kept(plans[name])
-        refusals.append(find_refusal(program, _leaves_tensors(plans[name]), kept))
+        region = _find_region(plans[name].graph)
+        refusals.append(
+            _refuse_region(region)
+            if region is not None
+            else find_refusal(program, _leaves_tensors(plans[name]), kept)
+        )
     return Capture(plans, _refuse(plans) if refused else next(filter(None, refusals), None))
 
 
@@ -177,6 +193,34 @@ def _refuse_function(error: RefusedFunctionError) -> CaptureError:
         "compute with whole numbers"
     )
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(error.node))
+
+
+def _find_region(graph: Graph) -> Node | None:
+    """A call that is given parts of the program and that ExecuTorch's passes do not know."""
+    users = (user for node in graph.find_nodes(op="get_attr") for user in node.users)
+    strange = (
+        user
+        for user in users
+        if isinstance(user.target, HigherOrderOperator) and user.target not in _CONVERTED
+    )
+    return next(strange, None)
+
+
+def _refuse_region(node: Node) -> CaptureError:
+    name = name_target(canonicalize(node.target)).rpartition(".")[2]
+    sentence = (
+        f"ExecuTorch cannot lower {name}: it leaves the functions that it is given unconverted; "
+        f"{_INSTEAD.get(name, 'write the line without it')}"
+    )
+    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(node))
+
+
+def _find_refused_region(
+    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+) -> CaptureError | None:
+    prepared = (_decompose(program, make())[0] for program in programs.values())
+    regions = filter(None, (_find_region(program.graph) for program in prepared))
+    return next(map(_refuse_region, regions), None)
 
 
 def _find_refused_function(
@@ -197,10 +241,11 @@ def _leaves_tensors(planned: PartitionPlan) -> bool:
     assert signature is not None
     inside = {node for members in planned.partitions for node in members}
     taken = find_owned_buffers(planned)
+    given = {s.arg.name for s in signature.input_specs if s.kind is InputKind.USER_INPUT}
     return bool(signature.user_inputs_to_mutate) or any(
         node not in taken and not (node.users and inside.issuperset(node.users))
         for node in planned.graph.find_nodes(op="placeholder")
-        if node.name not in signature.user_inputs
+        if node.name not in given
     )
 
 
@@ -247,7 +292,9 @@ def lower_methods(
             break
         except SpecViolationError as error:
             if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
-                raise _edge_failure(error, programs) from error
+                raise (
+                    _find_refused_region(programs, make) or _edge_failure(error, programs)
+                ) from error
             config = EdgeCompileConfig(_check_ir_validity=False)
         except Exception as error:
             # A function on sizes is refused without a word.

@@ -1,5 +1,6 @@
 """What ExecuTorch asks of a method's inputs and outputs, and says only when it writes the file."""
 
+from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,8 +12,6 @@ from torch.utils import _pytree as pytree
 
 from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.registry import reasons
-
-_RETURN_TYPES = "torch.return_types"
 
 
 def find_refusal(
@@ -44,6 +43,12 @@ def _list_refusals(
         yield (
             f"the example input {name} is expanded (it has a stride of 0), which ExecuTorch "
             "refuses; call .contiguous() on it"
+        )
+    for name in _list_dynamic_numbers(program):
+        yield (
+            f"the input {name} is a number that may change from call to call, and ExecuTorch takes "
+            "none such: its programs refuse every value; pass a tensor and compute with that, or "
+            "leave the number out of dynamic_shapes"
         )
     for name, dim, size in _list_fixed(program):
         yield (
@@ -95,12 +100,24 @@ def _is_bounded(size: int | torch.SymInt) -> bool:
     return True
 
 
+def _list_dynamic_numbers(program: ExportedProgram) -> Iterator[str]:
+    """Inputs that ExecuTorch writes as None, and then compares with the number of the call."""
+    for name, value in _list_values(program):
+        if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            yield name
+
+
 def _list_inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in _list_values(program):
+        if isinstance(value, torch.Tensor):
+            yield name, value
+
+
+def _list_values(program: ExportedProgram) -> Iterator[tuple[str, Any]]:
     kinds = {spec.arg.name: spec.kind for spec in program.graph_signature.input_specs}
     for node in program.graph.find_nodes(op="placeholder"):
-        value = node.meta.get("val")
-        if kinds[node.name] is InputKind.USER_INPUT and isinstance(value, torch.Tensor):
-            yield node.name, value
+        if kinds[node.name] is InputKind.USER_INPUT:
+            yield node.name, node.meta.get("val")
 
 
 def _list_unnamed(spec: pytree.TreeSpec | None) -> Iterator[str]:
@@ -109,24 +126,27 @@ def _list_unnamed(spec: pytree.TreeSpec | None) -> Iterator[str]:
     try:
         pytree.treespec_dumps(spec)
     except NotImplementedError:
-        found = list(dict.fromkeys(_list_types(spec)))
-        named = next((t for t in found if t.__module__ == _RETURN_TYPES), None)
-        if named is not None:
+        types = list(dict.fromkeys(_list_types(spec)))
+        tuples = ", ".join(kind.__name__ for kind in types if issubclass(kind, tuple))
+        if tuples:
             yield (
-                f"the model returns a {_RETURN_TYPES}.{named.__name__}, which ExecuTorch cannot "
-                f"write; return a tuple of it, such as tuple(torch.{named.__name__}(...))"
+                f"ExecuTorch takes and returns no named tuples ({tuples}); make a plain one, such "
+                "as tuple(result)"
             )
             return
+        names = ", ".join(kind.__name__ for kind in types)
         yield (
-            f"{', '.join(t.__name__ for t in found)} is registered with torch under no name for "
-            "files, which ExecuTorch asks for; pass serialized_type_name to "
-            "torch.export.register_dataclass"
+            f"{names} is registered with torch under no name for files, which ExecuTorch asks "
+            "for; pass serialized_type_name to torch.export.register_dataclass"
         )
 
 
 def _list_types(spec: pytree.TreeSpec) -> Iterator[type]:
-    node = pytree.SUPPORTED_SERIALIZED_TYPES.get(spec.type)
-    if node is not None and node.serialized_type_name == pytree.NO_SERIALIZED_TYPE_NAME_FOUND:
-        yield spec.type
+    # The class of a `collections.namedtuple` is the context of its node.
+    kind = spec.context if spec.type is namedtuple else spec.type
+    node = pytree.SUPPORTED_SERIALIZED_TYPES.get(kind)
+    name = pytree.NO_SERIALIZED_TYPE_NAME_FOUND if node is None else node.serialized_type_name
+    if kind is not None and name == pytree.NO_SERIALIZED_TYPE_NAME_FOUND:
+        yield kind
     for child in spec.children():
         yield from _list_types(child)

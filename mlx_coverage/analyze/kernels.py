@@ -1,10 +1,11 @@
-"""Which fallback ops the installed ExecuTorch runtime cannot run.
+"""Which fallback ops the installed ExecuTorch runtime cannot run, or computes otherwise.
 
 `to_executorch` turns every op into its out variant, and the runtime looks that name up
-when it loads a method: a missing kernel is found then, and no sooner.
+when it loads a method: a missing kernel is found then, and no sooner. That a kernel gives
+other results than torch is never found; those that were are named here (docs/findings).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 import torch
@@ -14,9 +15,10 @@ from executorch.exir.dialects.edge.op.api import SchemaKind, to_variant
 from executorch.exir.operator.convert import is_inplace_variant, is_out_variant
 from executorch.exir.passes.executorch_prim_ops_registry import _EXECUTORCH_SYM_OPS
 from torch._ops import HigherOrderOperator, OpOverload
+from torch.fx import Node
 
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import Target
+from mlx_coverage.registry.call import Target, canonicalize
 from mlx_coverage.registry.reasons import Reason
 
 # Control flow that ExecuTorch's emitter takes, and its calls of delegates.
@@ -56,6 +58,43 @@ def find_missing_kernels(targets: Iterable[Target]) -> dict[Target, Reason]:
             text = f"{name} is not among the kernels of the installed ExecuTorch runtime"
             found[target] = Reason(reasons.NO_KERNEL, text)
     return found
+
+
+def find_wrong_kernels(nodes: Iterable[Node]) -> dict[Node, Reason]:
+    """The reason for each fallback node whose kernel gives other results than torch.
+
+    Args:
+        nodes: of an edge program, with `val` metadata.
+    """
+    found: dict[Node, Reason] = {}
+    for node in nodes:
+        describe = _DEFECTS.get(canonicalize(node.target))
+        text = describe(node) if describe is not None else None
+        if text is not None:
+            found[node] = Reason(reasons.WRONG_KERNEL, text)
+    return found
+
+
+def _describe_remainder(node: Node) -> str | None:
+    dtype = node.meta["val"].dtype
+    if dtype.is_floating_point or not dtype.is_signed:
+        return None
+    return "ExecuTorch's kernel gives -7 % 2 as -1, torch as 1: the sign is that of the dividend"
+
+
+def _describe_nonzero(node: Node) -> str | None:
+    # A single column is the same in both orders, and how many rows there are is right.
+    sizes = torch.ops.aten.sym_size.int
+    if node.meta["val"].shape[1] < 2 or all(user.target is sizes for user in node.users):
+        return None
+    return "ExecuTorch's kernel writes row by row what the program declares column by column"
+
+
+_DEFECTS: Mapping[Target, Callable[[Node], str | None]] = {
+    torch.ops.aten.nonzero.default: _describe_nonzero,
+    torch.ops.aten.remainder.Scalar: _describe_remainder,
+    torch.ops.aten.remainder.Tensor: _describe_remainder,
+}
 
 
 @cache

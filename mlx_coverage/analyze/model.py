@@ -30,6 +30,8 @@ TargetName = Literal["mlx-coverage", "executorch"]
 
 # In columns of numbers: a figure that is not modelled, or an index that leads nowhere.
 NONE = -1
+# Slug of the reason that a fallback op's kernel gives other results than torch.
+WRONG_KERNEL = "runtime/wrong-kernel"
 
 
 _NUMBERS = re.compile(r"\[\n\s*-?\d+(?:,\n\s*-?\d+)*\n\s*\]")
@@ -530,6 +532,17 @@ class MethodReport:
     def cpu(self) -> Figures:
         """The work that stays with ExecuTorch."""
         return self.total - self.mlx
+
+    @property
+    def kernels_wrong(self) -> tuple[str, ...]:
+        """Fallback ops whose kernels in ExecuTorch give other results than torch."""
+        return tuple(
+            dict.fromkeys(
+                finding.op
+                for finding in self.findings
+                if any(other.slug == WRONG_KERNEL for other in finding.others)
+            )
+        )
 
     @property
     def boundary(self) -> tuple[Crossing, ...]:

@@ -22,7 +22,7 @@ from mlx_coverage.analyze.cost import (
 from mlx_coverage.analyze.excerpts import read_excerpts
 from mlx_coverage.analyze.failures import CaptureError, condense
 from mlx_coverage.analyze.hierarchy import INDEX_IN_PATH, build_tree, list_modules
-from mlx_coverage.analyze.kernels import find_missing_kernels
+from mlx_coverage.analyze.kernels import find_missing_kernels, find_wrong_kernels
 from mlx_coverage.analyze.model import (
     NONE,
     STAGES,
@@ -165,6 +165,7 @@ class _Summary:
         self._schedule = Schedule(plan)
         known: dict[Node, Reason] = {}
         self._kernels = _attempt("missing kernels", self._find_kernels, known, missing)
+        self._wrong = _attempt("wrong kernels", self._find_wrong, known, missing)
 
     def make(self) -> MethodReport:
         """The report of the method."""
@@ -213,6 +214,9 @@ class _Summary:
         missing = find_missing_kernels(targets.values()) if targets else {}
         return {node: missing[target] for node, target in targets.items() if target in missing}
 
+    def _find_wrong(self) -> dict[Node, Reason]:
+        return find_wrong_kernels(node for node in self._nodes if not self._is_delegated(node))
+
     def _find_blockers(self) -> _Gains:
         search = Search(self._plan, self._figures)
         blockers = search.rank()
@@ -248,7 +252,10 @@ class _Summary:
 
     def _list_others(self, members: Sequence[tuple[Node, Fallback]]) -> Iterable[Reason]:
         further = [reason for _, placement in members for reason in placement.reasons[1:]]
-        return dict.fromkeys(further + [self._kernels[n] for n, _ in members if n in self._kernels])
+        kernels = [
+            found[n] for found in (self._kernels, self._wrong) for n, _ in members if n in found
+        ]
+        return dict.fromkeys(further + kernels)
 
     def _describe_segment(self, stretch: Stretch) -> Segment:
         return Segment(

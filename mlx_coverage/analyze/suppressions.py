@@ -57,6 +57,21 @@ def apply_suppressions(
     return dataclasses.replace(report, methods=methods, suppressions=tuple(listed))
 
 
+def apply_to_both(
+    ours: CoverageReport, theirs: CoverageReport, files: Collection[str], slugs: Collection[str]
+) -> tuple[CoverageReport, CoverageReport]:
+    """`apply_suppressions` for reports of one model: a comment need have its effect in one."""
+    reports = [apply_suppressions(report, files, slugs) for report in (ours, theirs)]
+    judged: dict[tuple[str, int], Suppression] = {}
+    for comment in (comment for report in reports for comment in report.suppressions):
+        place = (comment.file, comment.line)
+        if judged.get(place) is None or not comment.problem:
+            judged[place] = comment
+    listed = tuple(judged.values())
+    first, second = (dataclasses.replace(report, suppressions=listed) for report in reports)
+    return first, second
+
+
 def _judge(suppression: Suppression, used: set[Suppression]) -> Suppression:
     if suppression.problem or suppression in used:
         return suppression

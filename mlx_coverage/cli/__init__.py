@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        console.say("interrupted; nothing was written")
+        console.say("interrupted; no file is half-written")
         return exits.INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough.

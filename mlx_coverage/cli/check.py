@@ -18,7 +18,9 @@ from mlx_coverage.cli.target import (
     OURS,
     add_target,
     contrast,
+    list_files,
     name_ignored,
+    name_problems,
     refuse_baseline,
     refuse_options,
     report_upstream,
@@ -102,9 +104,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_baseline(args.baseline, baseline, report)
     difference = compare_reports(baseline, report) if baseline is not None else None
     outputs.write(report, difference)
-    for comment in report.suppressions:
-        if comment.problem:
-            console.say(f"{comment.file}:{comment.line}: {comment.problem}")
+    name_problems(report)
     _name_unused(excluded, report)
     # Every gate has its say, also when an earlier one failed.
     gates = (hold_share(report, args.fail_under), hold_changes(difference, args.fail_on))
@@ -189,7 +189,7 @@ def _capture(
             programs = capture.export_methods(methods)
         if target != OURS:
             report = report_upstream(model, programs)
-            return apply_suppressions(report, _list_files(model), BY_SLUG), None
+            return apply_suppressions(report, list_files(model), BY_SLUG), None
         make = configure_partitioner(args)
         planned = capture.plan_methods(programs, make, console.progress)
         if args.verify and planned.refused is None:
@@ -202,13 +202,4 @@ def _capture(
     del programs, methods  # a plan has a graph of its own
     verified = args.verify and planned.refused is None
     report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
-    return apply_suppressions(report, _list_files(model), BY_SLUG), planned.refused
-
-
-def _list_files(model: str) -> list[str]:
-    """The model's own file, named as the report names files."""
-    path = Path(model.partition("::")[0])
-    if path.suffix != ".py":
-        return []
-    resolved, here = path.resolve(), Path.cwd()
-    return [str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)]
+    return apply_suppressions(report, list_files(model), BY_SLUG), planned.refused

@@ -40,39 +40,40 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; exit with 1 only where `--fail-on` says so."""
+    """Compare; exit with 3 where a model failed, and with 1 only where `--fail-on` says so."""
     apply_settings(args)
-    code, old = exits.PASSED, None
-    if _is_report(args.old):
-        old = read_report(Path(args.old))
-    elif not _is_report(args.new):
-        code, old = _check_apart(args.old, args)
-    else:
-        old, _ = check.check_model(args.old, args)
+    apart = not _is_report(args.old) and not _is_report(args.new)
+    old, failed = _check_apart(args.old, args) if apart else _read(args.old, args)
     if old is None:
-        return code
-    new = read_report(Path(args.new)) if _is_report(args.new) else None
-    if new is None:
-        new, _ = check.check_model(args.new, args)
+        return failed
+    new, code = _read(args.new, args)
     difference = compare_reports(old, new)
     if args.form == "full":
         width = console.describe_terminal(sys.stdout)["width"]
         console.emit(render_difference_text(difference, width))
     else:
         console.emit(DIFFERENCE_RENDERERS[args.form](difference))
-    return hold_changes(difference, args.fail_on)
+    gate = hold_changes(difference, args.fail_on)
+    return code or failed or gate
+
+
+def _read(name: str, args: argparse.Namespace) -> tuple["CoverageReport", int]:
+    """A report, or that of a model and the exit code that a failed stage asks for."""
+    if _is_report(name):
+        return read_report(Path(name)), exits.PASSED
+    return check.check_model(name, args)
 
 
 def _is_report(name: str) -> bool:
     return name.endswith(".json")
 
 
-def _check_apart(model: str, args: argparse.Namespace) -> tuple[int, "CoverageReport | None"]:
+def _check_apart(model: str, args: argparse.Namespace) -> tuple["CoverageReport | None", int]:
     """Check a model in a process of its own: two versions of a module share a name."""
     command = [sys.executable, "-m", "mlx_coverage", "check", model, "--output-format", "json"]
     command += ["--no-settings", *(f"--exclude={op}" for op in args.exclude)]
     command += ["--traceback"] if args.traceback else []
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode not in (exits.PASSED, exits.MODEL_FAILED):
-        return done.returncode, None
-    return exits.PASSED, from_json(done.stdout.decode())
+        return None, done.returncode
+    return from_json(done.stdout.decode()), done.returncode

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_coverage.cli import check, console, exits
+from mlx_coverage.cli.outputs import refuse_overwriting
 from mlx_coverage.cli.partitioning import configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     apply_settings(args)
     path = Path(args.output)
     check_writable(path)
+    refuse_overwriting(args.model, [path])
     with console.quiet():
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load

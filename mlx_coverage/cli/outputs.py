@@ -1,8 +1,9 @@
 """Where a report goes: one format on stdout, any number of files."""
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.cli import arguments, console
-from mlx_coverage.report import check_writable, render_html, write_file
+from mlx_coverage.report import UnwritableError, check_writable, render_html, write_file
 from mlx_coverage.report.contrast import CONTRAST_RENDERERS
 from mlx_coverage.report.difference import DIFFERENCE_RENDERERS
 from mlx_coverage.report.formats import OUTPUT_FORMATS, RENDERERS, TERMINAL_RENDERERS
@@ -104,7 +105,7 @@ def choose_outputs(
 
     Raises:
         InputError: a format is not accepted.
-        UnwritableError: a file cannot be written.
+        UnwritableError: a file cannot be written, or is the model, or is named twice.
     """
     given = [*args.report, *((form, getattr(args, form)) for form in ("html", "json"))]
     wanted = [(form, path) for form, path in given if path]
@@ -112,10 +113,27 @@ def choose_outputs(
     files = tuple((form, Path(path)) for form, path in wanted if path != STDOUT)
     for _, path in files:
         check_writable(path)
+    refuse_overwriting(args.model, [path for _, path in files])
+    if len(on_stdout) > 1:
+        raise UnwritableError(f"stdout gets one format, not {' and '.join(on_stdout)}")
     hide = [hide_source] * args.no_source + [hide_folders] * args.redact_paths
     stdout = on_stdout[-1] if on_stdout else args.output_format or DEFAULT
     _refuse_formats(args, accepted, (stdout, *(form for form, _ in files)))
     return Outputs(stdout, files, tuple(hide))
+
+
+def refuse_overwriting(model: str, paths: Sequence[Path]) -> None:
+    """Refuse to write over the model's own file, and one file twice.
+
+    Raises:
+        UnwritableError: a path is one of these.
+    """
+    taken = {os.path.realpath(model.partition("::")[0]): "the model itself"}
+    for path in paths:
+        place = os.path.realpath(path)
+        if place in taken and not path.is_char_device():
+            raise UnwritableError(f"{path} is {taken[place]}; name another file")
+        taken[place] = "the file of another report"
 
 
 def _refuse_formats(

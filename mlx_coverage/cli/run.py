@@ -176,7 +176,7 @@ def _describe(value: Any) -> str:
 
 
 def _range(value: Any) -> str:
-    if getattr(value, "dtype", None) is None or value.numel() == 0:
+    if getattr(value, "dtype", None) is None or value.is_complex() or value.numel() == 0:
         return ""
     values = value.double()
     return f", from {values.min().item():.6g} to {values.max().item():.6g}"

@@ -3,6 +3,7 @@
 import argparse
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from mlx_coverage.analyze.contrast import Contrast
@@ -120,6 +121,7 @@ def contrast(args: argparse.Namespace) -> int:
         ours, theirs = (summarize_failure(args.model, failure, t) for t in get_args(TargetName))
         found = Contrast(ours, theirs, ())
     outputs.write_contrast(found)
+    name_problems(found.ours)
     for sentence in describe_failures(found):
         console.say(sentence)
     return exits.MODEL_FAILED if any(found.failures) else exits.PASSED
@@ -127,9 +129,11 @@ def contrast(args: argparse.Namespace) -> int:
 
 def _contrast(args: argparse.Namespace, programs: Mapping[str, "ExportedProgram"]) -> Contrast:
     from mlx_coverage.analyze import capture
+    from mlx_coverage.analyze.suppressions import apply_to_both
     from mlx_coverage.analyze.upstream.claims import contrast_plans
     from mlx_coverage.analyze.upstream.planning import plan_upstream
     from mlx_coverage.registry import default_registry
+    from mlx_coverage.registry.reasons import BY_SLUG
 
     make = configure_partitioner(args)  # of the settings
     ours, our_plans = _attempt(
@@ -138,9 +142,26 @@ def _contrast(args: argparse.Namespace, programs: Mapping[str, "ExportedProgram"
     theirs, their_plans = _attempt(
         args, "executorch", lambda: plan_upstream(programs, console.progress)
     )
+    ours, theirs = apply_to_both(ours, theirs, list_files(args.model), BY_SLUG)
     if our_plans is None or their_plans is None:
         return Contrast(ours, theirs, ())
     return Contrast(ours, theirs, contrast_plans(our_plans, their_plans, default_registry()))
+
+
+def list_files(model: str) -> list[str]:
+    """The model's own file, named as the report names files."""
+    path = Path(model.partition("::")[0])
+    if path.suffix != ".py":
+        return []
+    resolved, here = path.resolve(), Path.cwd()
+    return [str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)]
+
+
+def name_problems(report: CoverageReport) -> None:
+    """Say which comments of the source have no effect, or are not understood."""
+    for comment in report.suppressions:
+        if comment.problem:
+            console.say(f"{comment.file}:{comment.line}: {comment.problem}")
 
 
 def _attempt(

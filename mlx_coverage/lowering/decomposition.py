@@ -31,6 +31,7 @@ from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
+from mlx_coverage.lowering.positions import flatten_positions
 from mlx_coverage.lowering.retracing import count_composites, run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
@@ -70,8 +71,8 @@ def prepare_program(
         for node in _find_refused(prepared, registry, table):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
-    if _slice_splits(prepared):
-        prepared = isolate(run_decompositions(prepared, {}))
+    if any([_slice_splits(prepared), flatten_positions(prepared)]):
+        prepared = isolate(run_decompositions(prepared, rest))
     forget_redefined_ops(prepared)
     return prepared
 

@@ -190,6 +190,12 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "none, so the program lowers, and does not load.",
         hint="Rewrite the line with ops of core ATen, or link a kernel for the op.",
     ),
+    reasons.WRONG_KERNEL: Explanation(
+        "What falls back is computed by a kernel of ExecuTorch's own runtime, and this one is "
+        "known to be wrong for such a call: the program loads, runs, and gives other numbers "
+        "than torch. The finding says in what they differ.",
+        hint="`mlx-coverage export MODEL -o model.pte --verify` compares the results.",
+    ),
     reasons.UPSTREAM: Explanation(
         "Given with `--target executorch` only: the support check of the delegate that comes "
         "with ExecuTorch declined the node, or its partitioner left it out. What the check says "
@@ -216,9 +222,10 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         hint="Rewrite the line that the message names with core ops.",
     ),
     reasons.INTERFACE: Explanation(
-        "ExecuTorch would refuse to write the program because of an input or output: an example "
-        "input that is expanded, a result that is no tensor, number or None, no tensor among the "
-        "results, or a dataclass that was registered without a name.",
+        "ExecuTorch would refuse to write the program, or to call it, because of an input or "
+        "output: an example input that is expanded or a number that may change, a result that is "
+        "no tensor, number or None, no tensor among the results, or a dataclass or a named tuple "
+        "of torch that was registered without a name.",
         Example("return x.shape[0]", better="return torch.full((1,), x.shape[0])"),
     ),
 }

@@ -82,7 +82,9 @@ def _judge_target(target: Target, registry: Registry) -> Verdict:
     if gap is not None:
         return Unsupported((Reason(reasons.BY_SLUG[gap.kind], f"{name}: {gap.why}"),))
     if isinstance(target, HigherOrderOperator):
-        return Unsupported((Reason(reasons.HIGHER_ORDER, f"{name} is control flow"),))
+        return Unsupported(
+            (Reason(reasons.HIGHER_ORDER, f"{name} is given functions of the program to run"),)
+        )
     if isinstance(target, OpOverload):
         if torch.Tag.nondeterministic_seeded in target.tags:
             return Unsupported((Reason(reasons.RANDOM, f"{name} draws random numbers"),))

@@ -175,6 +175,11 @@ NO_KERNEL = ReasonKind(
     "A fallback op has no kernel in the ExecuTorch runtime, so the program would not load.",
     "Link a kernel for the op, or rewrite it with supported ops.",
 )
+WRONG_KERNEL = ReasonKind(
+    "runtime/wrong-kernel",
+    "A fallback op's kernel in the ExecuTorch runtime gives other results than torch.",
+    "Rewrite the line with other ops, or keep the op on the delegate.",
+)
 
 # The order is the precedence: the first of a node's reasons in this order is its primary one.
 KINDS: tuple[ReasonKind, ...] = (
@@ -198,6 +203,7 @@ KINDS: tuple[ReasonKind, ...] = (
     NEIGHBOURS,
     SMALL_ISLAND,
     NO_KERNEL,
+    WRONG_KERNEL,
     UPSTREAM,
     IMPORT_FAILED,
     EXPORT_FAILED,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mlx_coverage.analyze.model import CoverageReport
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_missing_kernels, describe_verdict, group_by_line
+from mlx_coverage.report.verdict import describe_kernels, describe_verdict, group_by_line
 
 
 def render_concise(
@@ -33,7 +33,7 @@ def _list_lines(report: CoverageReport) -> Iterator[str]:
     for line in group_by_line(f for method in report.methods for f in method.findings):
         yield f"{line.source.place or report.model}: {line.slug} {line.describe()}"
     for method in report.methods:
-        for text in describe_missing_kernels(method):
+        for text in describe_kernels(method):
             yield f"{report.model}: {text}"
         name = f" {method.name}" if len(report.methods) > 1 else ""
         yield f"{report.model}{name}: {describe_verdict(method)}"

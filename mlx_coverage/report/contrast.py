@@ -110,6 +110,11 @@ def _list_text(contrast: Contrast) -> Iterator[str]:
                     text, _WIDTH, initial_indent="    ", subsequent_indent="      ",
                     break_long_words=False, break_on_hyphens=False,
                 )  # fmt: skip
+    accepted = list(_list_accepted(contrast))
+    if accepted:
+        yield ""
+        for text in accepted:
+            yield from textwrap.wrap(sanitize(text), _WIDTH, subsequent_indent="  ")
     if _is_disputed(contrast):
         yield ""
         yield from textwrap.wrap(_LEGEND, _WIDTH)
@@ -136,6 +141,10 @@ def _list_markdown(contrast: Contrast) -> Iterator[str]:
             )
             shares = f"{_show(row.ours)} | {_show(row.theirs)}"
             yield f"| {quote_code(row.op)} | {shares} | {remarks} |"
+    accepted = list(_list_accepted(contrast))
+    if accepted:
+        yield ""
+        yield from (f"* {escape_markdown(text)}" for text in accepted)
     if _is_disputed(contrast):
         yield ""
         yield _LEGEND
@@ -166,6 +175,14 @@ def _locate(remark: Remark) -> str:
     known = list(dict.fromkeys(line.source.place for line in remark.lines if line.source.file))
     places, more = map(sanitize, known[:_PLACES]), len(known) - _PLACES
     return ", ".join([format_count(remark.nodes, "node"), *places, *[f"{more} more"] * (more > 0)])
+
+
+def _list_accepted(contrast: Contrast) -> Iterator[str]:
+    """What comments in the source accept, of either delegate."""
+    for comment in contrast.ours.suppressions:
+        if not comment.problem:
+            slugs = ", ".join(comment.slugs)
+            yield f"accepted at {comment.file}:{comment.line} ({slugs}): {comment.why}"
 
 
 def _is_disputed(contrast: Contrast) -> bool:

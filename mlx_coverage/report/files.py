@@ -1,6 +1,7 @@
 """Output files: whole or not at all."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,15 +17,21 @@ def check_writable(path: Path) -> None:
     """Refuse a path before the work is done rather than after.
 
     Raises:
-        UnwritableError: its folder is missing or read-only, or it is a folder itself.
+        UnwritableError: its folder is missing or read-only, it is a folder itself, or the file
+            system makes no file there.
     """
-    folder = path.parent
-    if path.is_dir():
-        raise UnwritableError(f"{path} is a folder; accepted: the path of a file")
-    if not folder.is_dir():
-        raise UnwritableError(f"{path} cannot be written: there is no folder {folder}; make it")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UnwritableError(f"{path} cannot be written: the folder {folder} is read-only")
+    try:
+        folder = (_follow(path) if path.is_symlink() else path).parent
+        if path.is_dir():
+            raise UnwritableError(f"{path} is a folder; accepted: the path of a file")
+        if not folder.is_dir():
+            raise UnwritableError(f"{path} cannot be written: there is no folder {folder}; make it")
+        if not os.access(folder, os.W_OK | os.X_OK) and not _is_stream(path):
+            raise UnwritableError(f"{path} cannot be written: the folder {folder} is read-only")
+        # What the rights allow, the file system may still refuse.
+        _make_scratch(path).unlink()
+    except OSError as error:
+        raise _refuse(path, error) from error
 
 
 def write_file(path: Path, content: str | Callable[[BinaryIO], object]) -> None:
@@ -54,17 +61,41 @@ def stage_file(path: Path) -> Iterator[Path]:
     check_writable(path)
     scratch: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        scratch = Path(name)
+        scratch = _make_scratch(path)
         yield scratch
-        _copy_mode(scratch, path)
-        scratch.replace(path)
+        if _is_stream(path):
+            with scratch.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        else:
+            _copy_mode(scratch, path)
+            scratch.replace(_follow(path))
     except OSError as error:
-        raise UnwritableError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise _refuse(path, error) from error
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
+
+
+def _refuse(path: Path, error: OSError) -> UnwritableError:
+    return UnwritableError(f"{path} cannot be written: {error.strerror or error}")
+
+
+def _make_scratch(path: Path) -> Path:
+    handle, name = tempfile.mkstemp(
+        dir=None if _is_stream(path) else _follow(path).parent, prefix=".mlx-coverage."
+    )
+    os.close(handle)
+    return Path(name)
+
+
+def _follow(path: Path) -> Path:
+    """The file that a link names, which is to be replaced, and not the link."""
+    return Path(os.path.realpath(path))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether the path is a pipe or device, such as /dev/null: it is written to, not replaced."""
+    return path.exists() and not path.is_file()
 
 
 def _copy_mode(scratch: Path, path: Path) -> None:

@@ -6,7 +6,7 @@ from mlx_coverage.analyze.model import CoverageReport, Source
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.verdict import (
     describe_fixes,
-    describe_missing_kernels,
+    describe_kernels,
     describe_verdict,
     group_by_line,
 )
@@ -37,7 +37,7 @@ def _list_commands(report: CoverageReport) -> Iterator[str]:
         yield _write("warning", text, title=f"mlx-coverage: {line.slug}", **place)
     for method in report.methods:
         title = f"mlx-coverage: {report.model} {method.name}"
-        for text in describe_missing_kernels(method):
+        for text in describe_kernels(method):
             yield _write("error", text, title=title)
         yield _write("notice", describe_verdict(method), title=title)
 

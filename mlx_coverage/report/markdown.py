@@ -10,7 +10,7 @@ from mlx_coverage.report.verdict import (
     describe_blockers,
     describe_cut,
     describe_fixes,
-    describe_missing_kernels,
+    describe_kernels,
     describe_verdict,
     describe_work,
 )
@@ -70,7 +70,7 @@ def _show_method(method: MethodReport, named: bool) -> Iterator[str]:
     if method.nodes:
         yield ""
         yield "; ".join(describe_work(method))
-    for text in describe_missing_kernels(method):
+    for text in describe_kernels(method):
         yield ""
         yield f"**{escape_markdown(text)}**"
     if method.blockers:

@@ -18,7 +18,7 @@ from mlx_coverage.analyze.model import (
 from mlx_coverage.report.verdict import (
     describe_blockers,
     describe_cut,
-    describe_missing_kernels,
+    describe_kernels,
     describe_work,
 )
 
@@ -127,7 +127,7 @@ class _Page:
             yield rest
         yield self._bar(method)
         yield from self._wrap(dot.join(describe_work(method)), 0)
-        for text in describe_missing_kernels(method):
+        for text in describe_kernels(method):
             yield from (self._style(x, "red", "bold") for x in self._wrap(sanitize(text), 0))
         if method.findings:
             yield ""
@@ -186,8 +186,10 @@ class _Page:
         # A declaration to be filled in is long, and in the JSON and on the page.
         if not fix.verified and "\n" in fix.change:
             return
-        if fix.change in printed and "\n" in fix.change:
-            yield from self._wrap(f"the code is at {sanitize(printed[fix.change])} above", indent)
+        if fix.change in printed:
+            if "\n" in fix.change:
+                place = sanitize(printed[fix.change])
+                yield from self._wrap(f"the code is at {place} above", indent)
             return
         printed[fix.change] = op
         for line in fix.change.splitlines():

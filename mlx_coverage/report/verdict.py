@@ -49,10 +49,12 @@ def describe_work(method: MethodReport) -> Iterator[str]:
         yield f"{crossed} in {format_count(len(method.boundary), 'crossing')}"
 
 
-def describe_missing_kernels(method: MethodReport) -> Iterator[str]:
-    """A sentence per fallback op that the runtime could not run."""
+def describe_kernels(method: MethodReport) -> Iterator[str]:
+    """A sentence per fallback op that the runtime could not run, or would compute otherwise."""
     for op in method.kernels_missing:
         yield f"The program would not load: ExecuTorch has no kernel for {op}."
+    for op in method.kernels_wrong:
+        yield f"The program would give other numbers: ExecuTorch's kernel of {op} is wrong here."
 
 
 def describe_blockers(method: MethodReport) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.attention.flex_attention import flex_attention
 
 from mlx_coverage.analyze.attest import attest, attest_methods
 from mlx_coverage.analyze.capture import (
@@ -161,6 +162,23 @@ def test_function_on_sizes_that_executorch_refuses_is_named_with_its_line(
     assert caught.value.stage == "edge"
     assert "torch.sym_float of dynamic sizes" in caught.value.sentence
     assert caught.value.source.code.endswith("# the line")
+
+
+class Relative(nn.Module):
+    def forward(self, q: Tensor) -> Tensor:
+        found = flex_attention(q, q, q, score_mod=lambda score, b, h, i, j: score + (i - j))
+        assert isinstance(found, Tensor)
+        return found
+
+
+def test_functions_that_executorch_leaves_unconverted() -> None:
+    programs = export_methods({"forward": Exportable(Relative(), (torch.randn(1, 2, 16, 16),))})
+    refused = plan_methods(programs, MLXPartitioner).refused
+    assert refused is not None
+    assert "call torch.nn.functional.scaled_dot_product_attention" in refused.sentence
+    assert "flex_attention(q, q, q" in (refused.source.code or "")
+    with pytest.raises(CaptureError, match="ExecuTorch cannot lower flex_attention"):
+        lower_methods(programs, MLXPartitioner)
 
 
 def test_dynamic_sizes_are_planned() -> None:

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from executorch.runtime import Runtime
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+import mlx_coverage.runtime
 from mlx_coverage.analyze.capture import (
     Capture,
     Lowering,
@@ -33,6 +35,11 @@ class Unnamed:
 @dataclass
 class Named:
     value: Tensor
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: list[Tensor]
 
 
 torch.export.register_dataclass(Unnamed)
@@ -103,8 +110,9 @@ def export(model: nn.Module, x: Tensor, dynamic: Any = None) -> dict[str, Export
         (Apply(lambda x: None), torch.ones(3), "returns no tensor"),
         (WriteState(), torch.ones(3), "returns no tensor"),
         (Apply(lambda x: [Unnamed(x.cos())]), torch.ones(3), "Unnamed is registered"),
-        (Apply(lambda x: x.median(0)), torch.ones(3, 2), "tuple(torch.median(...))"),
-        (Apply(lambda x: [{"a": x.sort(0)}]), torch.ones(3), "returns a torch.return_types.sort"),
+        (Apply(lambda x: x.max(0)), torch.ones(3), "no named tuples (max)"),
+        (Apply(lambda x: Pair(x + 1, [x])), torch.ones(3), "no named tuples (Pair)"),
+        (Apply(lambda x: [{"a": x.sort(0)}]), torch.ones(3), "no named tuples (sort)"),
         (Apply(lambda n: torch.zeros(n.item()) + 1), torch.tensor(3), "has no upper bound"),
     ],
 )
@@ -135,6 +143,18 @@ def test_taken(model: nn.Module, options: dict[str, Any]) -> None:
     lowered.lowered.to_executorch()
 
 
+class Increment(nn.Module):
+    def forward(self, n: int) -> int:
+        return n + 1
+
+
+def test_numbers_alone() -> None:
+    for capture in (plan_methods, lower_methods):
+        found = capture(export_methods({"forward": Exportable(Increment(), (3,))}), MLXPartitioner)
+        assert found.refused is not None
+        assert "returns no tensor" in found.refused.sentence
+
+
 def test_fixed_size() -> None:
     model, x = Apply(lambda x: torch.mul(*halve(x))), torch.ones(3, 4)
     dynamic = ({0: torch.export.Dim("n", min=1, max=8)},)
@@ -151,3 +171,21 @@ def test_numbers_without_an_input() -> None:
         with pytest.raises(CaptureError, match="takes no inputs") as raised:
             capture(programs, MLXPartitioner)
         assert raised.value.kind is INTERFACE
+
+
+class Scale(nn.Module):
+    def forward(self, x: Tensor, factor: int) -> Tensor:
+        return x * factor
+
+
+def test_number_that_may_change() -> None:
+    given = Exportable(Scale(), (torch.ones(3), 4), dynamic_shapes=(None, torch.export.Dim.DYNAMIC))
+    for capture in (plan_methods, lower_methods):
+        found = capture(export_methods({"forward": given}), MLXPartitioner)
+        assert found.refused is not None
+        assert "the input factor is a number that may change" in found.refused.sentence
+    mlx_coverage.runtime.load()
+    # ExecuTorch writes such a program, and no number is right in it.
+    method = Runtime.get().load_program(found.lowered.to_executorch().buffer).load_method("forward")
+    with pytest.raises(RuntimeError, match="set_inputs"):
+        method.execute([torch.ones(3), 4])

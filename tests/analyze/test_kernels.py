@@ -1,5 +1,7 @@
 """Fallback ops without a kernel: what the report says is what the runtime does."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from executorch.exir import to_edge
@@ -7,8 +9,9 @@ from executorch.exir.dialects._ops import ops as exir
 from executorch.runtime import Runtime
 from torch import Tensor, nn
 
-from mlx_coverage.analyze.kernels import find_missing_kernels
-from mlx_coverage.registry.reasons import NO_KERNEL
+from mlx_coverage.analyze import model
+from mlx_coverage.analyze.kernels import find_missing_kernels, find_wrong_kernels
+from mlx_coverage.registry.reasons import NO_KERNEL, WRONG_KERNEL
 
 aten = torch.ops.aten
 
@@ -65,3 +68,44 @@ def test_control_flow_without_an_instruction_is_reported() -> None:
     flow = torch.ops.higher_order
     missing = find_missing_kernels([flow.cond, flow.while_loop])
     assert list(missing) == [flow.while_loop]
+
+
+class Compute(nn.Module):
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs)
+
+
+ODD = torch.tensor([[7, -7, 0], [-5, 5, 3]])
+
+
+def test_report_knows_the_reason_by_its_slug() -> None:
+    assert WRONG_KERNEL.slug == model.WRONG_KERNEL
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "wrong"),
+    [
+        (lambda x: x % 2, (ODD,), True),
+        (lambda x: x % -2, (ODD.to(torch.int8),), True),
+        (torch.remainder, (ODD, torch.full_like(ODD, 4)), True),
+        (lambda x: x % 2, (ODD.to(torch.uint8),), False),
+        (lambda x: x % 2, (ODD.float(),), False),
+        (torch.nonzero, (ODD,), True),
+        (lambda x: torch.nonzero(x).contiguous(), (ODD,), True),
+        (torch.nonzero, (ODD[0],), False),
+        (lambda x: x + torch.nonzero(x).shape[0], (ODD,), False),
+    ],
+)
+def test_wrong_kernels_are_those_that_differ_from_torch(
+    function: Callable[..., Tensor], inputs: tuple[Tensor, ...], wrong: bool
+) -> None:
+    edge = to_edge(torch.export.export(Compute(function), inputs))
+    calls = [n for n in edge.exported_program().graph.nodes if n.op == "call_function"]
+    program = Runtime.get().load_program(edge.to_executorch().buffer)
+    (found,) = program.load_method("forward").execute(inputs)
+    assert torch.equal(found, function(*inputs)) is not wrong
+    assert [r.kind for r in find_wrong_kernels(calls).values()] == [WRONG_KERNEL] * wrong

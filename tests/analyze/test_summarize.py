@@ -176,6 +176,7 @@ def test_standing_of_every_op() -> None:
         ("measure_node", "cost of aten."),
         ("read_excerpts", "source"),
         ("find_missing_kernels", "missing kernels"),
+        ("find_wrong_kernels", "wrong kernels"),
         ("Search", "blockers"),
     ],
 )

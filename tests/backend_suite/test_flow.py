@@ -39,7 +39,7 @@ class Median(torch.nn.Module):
 
 def test_what_executorch_cannot_write_is_told_apart() -> None:
     runner = Runner("median", "median")
-    with pytest.raises(pytest.skip.Exception, match=r"torch\.return_types\.median"):
+    with pytest.raises(pytest.skip.Exception, match=r"named tuples \(median\)"):
         runner.lower_and_run_model(Median(), (torch.randn(3, 2),))
     assert [result.kind for result in runner.results] == ["not written"]
 

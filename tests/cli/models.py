@@ -80,6 +80,13 @@ class Fixed(nn.Module):
 def fixed():
     return Fixed(), (torch.ones(2),), {}, ({0: torch.export.Dim("n", min=1, max=8)},)
 
+class Leaving(nn.Module):
+    def forward(self, x):
+        raise SystemExit(7)
+
+def leaves():
+    return Leaving(), (torch.ones(3),)
+
 def training():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), (torch.ones(1, 3, 8, 8),)
 
@@ -142,8 +149,8 @@ def random():
 def positions():
     return Apply(torch.nonzero), (torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]),)
 
-def compared_positions():
-    return Apply(lambda x: torch.nonzero(x > 0)), (torch.tensor([[0.0, 1.0], [1.0, 1.0]]),)
+def remainders():
+    return Apply(lambda x: x % 2), (torch.tensor([7, -7]),)
 
 def transposed():
     return Apply(lambda x: x.cos()), (torch.ones(3, 4).t(),)

@@ -74,3 +74,17 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.splitlines()) == len(list_reasons())
     assert main(["explain", "op/none"]) == 2
     assert "there is no reason 'op/none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("order", [("supported.py", "broken.py"), ("broken.py", "supported.py")])
+def test_diff_with_a_model_that_fails(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    order: tuple[str, str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "supported.py").write_text(models.SUPPORTED)
+    (tmp_path / "broken.py").write_text(models.BROKEN)
+    assert main(["diff", *order]) == 3
+    assert "the weights are missing" in capfd.readouterr().err

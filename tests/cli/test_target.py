@@ -144,3 +144,20 @@ def test_settings_that_do_not_go_with_it_are_named(
     assert main(["check", "mixed.py", "--target", target]) == 0
     said = f"pyproject.toml: not applied with --target {target}: {ignored}\n"
     assert said in capsys.readouterr().err
+
+
+def test_comments_that_accept_go_for_both(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = models.MIXED.splitlines()
+    lines[6] += "  # mlx-coverage: allow[op/dtype] of ours"
+    lines.insert(6, "        # mlx-coverage: allow[upstream/unsupported] of theirs")
+    lines.append("Z = 3  # mlx-coverage: allow[op/rank] of none")
+    (folder / "mixed.py").write_text("\n".join(lines))
+    assert main(["check", "mixed.py", "--target", "both", "--json", "both.json"]) == 0
+    out, err = capsys.readouterr()
+    assert "accepted at mixed.py:7 (upstream/unsupported): of theirs" in out
+    assert "accepted at mixed.py:8 (op/dtype): of ours" in out
+    assert err.count("nothing falls back here") == 1
+    both = json.loads((folder / "both.json").read_text())
+    for side, why in (("ours", "of ours"), ("theirs", "of theirs")):
+        accepted = [f["allowed"] for m in both[side]["methods"] for f in m["findings"]]
+        assert why in accepted

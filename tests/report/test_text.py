@@ -67,8 +67,10 @@ def test_code_of_a_fix_is_printed_once() -> None:
     (method,) = report.methods
     change = "class New(nn.Module):\n    pass"
     fix = Fix("Replace a.", change, verified=True, evidence="run", kind="module")
+    cast = Fix("Cast.", "x = x.half()", verified=True, evidence="run", kind="cast")
     findings = tuple(
-        dataclasses.replace(method.findings[0], op=op, fixes=(fix,)) for op in ("first", "second")
+        dataclasses.replace(method.findings[0], op=op, fixes=(fix, cast))
+        for op in ("first", "second")
     )
     shown = render_text(
         dataclasses.replace(report, methods=(dataclasses.replace(method, findings=findings),))
@@ -76,6 +78,7 @@ def test_code_of_a_fix_is_printed_once() -> None:
     assert shown.count("Replace a. (verified: run)") == 2
     assert shown.count("class New(nn.Module):") == shown.count("    pass\n") == 1
     assert shown.count("the code is at first above") == 1
+    assert (shown.count("Cast. (verified: run)"), shown.count("x = x.half()")) == (2, 1)
 
 
 @pytest.mark.parametrize(
