@@ -47,13 +47,25 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table() | dict(registry.decompositions)
+    return decompose_functional(functionalize(program, registry), registry, options)
+
+
+def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgram:
+    """The first half of `prepare_program`: as ExecuTorch will do next, and a copy."""
     program = _apply_declared(program, registry)
-    # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
-    prepared = run_decompositions(program, _find_early(program, registry, table))
-    remove_assertions(prepared)
-    share_metadata(prepared)
-    _lay_out_operands(prepared)
+    early = _find_early(program, registry, _merge_table(registry))
+    functional = run_decompositions(program, early)
+    remove_assertions(functional)
+    share_metadata(functional)
+    _lay_out_operands(functional)
+    return functional
+
+
+def decompose_functional(
+    prepared: ExportedProgram, registry: Registry, options: Options
+) -> ExportedProgram:
+    """The second half: the program that `functionalize` gave is used up."""
+    table = _merge_table(registry)
     substitute_patterns(prepared, registry, options)
     group_queries(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
@@ -146,6 +158,10 @@ def _find_base(node: Node) -> Node:
         if base.meta["val"].dtype != node.meta["val"].dtype:  # type: ignore[union-attr]
             return node
         node = base  # type: ignore[assignment]
+
+
+def _merge_table(registry: Registry) -> dict[Any, Callable[..., Any]]:
+    return _read_table() | dict(registry.decompositions)
 
 
 def _read_table() -> dict[Any, Callable[..., Any]]:

@@ -61,6 +61,8 @@ from torch.fx.experimental.proxy_tensor import (
 from torch.fx.experimental.symbolic_shapes import rebind_unbacked
 from torch.utils import _pytree as pytree
 
+from mlx_coverage.lowering.metadata import forget_erased, share_origin
+
 Table = Mapping[Any, Callable[..., Any]]
 
 _aten = torch.ops.aten
@@ -119,6 +121,7 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
         values = [_detach(node.meta["val"]) for node in placeholders]
         traced = make_fx(retracer.run, decomposition_table=dict(functional))(*values)
         traced.graph.eliminate_dead_code()
+        forget_erased(traced.graph)
         # It also merges equal symbolic sizes.
         apply_runtime_assertion_pass(traced, SimpleNamespace())
     return _rebuild(program, traced, retracer.mutated)
@@ -194,6 +197,7 @@ class _Retracer:
         self._is_overriding = False
         self._mode = FunctionalTensorMode(export=True, _allow_token_discovery=True)
         self._values: dict[Node, Any] = {}
+        self._last_uses = _find_last_uses(program.graph_module)
         self._changed: set[Node] = set()
         self._tainted = _find_tainted(program.graph_module)
         self._inert: dict[Any, bool] = {}
@@ -223,9 +227,20 @@ class _Retracer:
             if node.op == "output":
                 return pytree.tree_map(_unwrap, self._map(node.args[0]))
             if node.op != "placeholder":
+                last = next(reversed(self._tracer.graph.nodes), None)
                 with fx_traceback.set_current_meta(node):
                     self._values[node] = self._run_node(node, module)
+                self._share_origin(node, last)
+                for read in self._last_uses.get(node, ()):
+                    del self._values[read]
         return None
+
+    def _share_origin(self, node: Node, last: Node | None) -> None:
+        # At once, or for a time all the copies would be there.
+        for made in reversed(self._tracer.graph.nodes):
+            if made is last:
+                return
+            share_origin(made, node)
 
     def _run_node(self, node: Node, module: GraphModule) -> Any:
         if node.op == "get_attr":
@@ -396,6 +411,19 @@ def _list_symbols(value: Any) -> Iterator[Any]:
         yield from _list_symbols((*value.shape, *value.stride(), value.storage_offset()))
     elif isinstance(value, py_sym_types) and value.node.is_symbolic():
         yield value
+
+
+def _find_last_uses(module: GraphModule) -> dict[Node, list[Node]]:
+    """The nodes that each one is the last to read; inputs and what is returned are kept."""
+    found: dict[Node, list[Node]] = {}
+    seen: set[Node] = set()
+    for node in reversed(_list_nodes(module)):
+        for source in node.all_input_nodes:
+            returned = any(user.op == "output" for user in source.users)
+            if source not in seen and source.op == "call_function" and not returned:
+                found.setdefault(node, []).append(source)
+            seen.add(source)
+    return found
 
 
 def _find_tainted(module: GraphModule) -> frozenset[Node]:
