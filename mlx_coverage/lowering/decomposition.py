@@ -26,12 +26,13 @@ from torch._prims_common import compute_elementwise_output_logical_to_physical_p
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from mlx_coverage.lowering.composites import count_composites
 from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
-from mlx_coverage.lowering.retracing import count_composites, run_decompositions
+from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize

@@ -8,9 +8,8 @@ Programs with parts that this cannot carry over take torch's way.
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,9 +31,7 @@ from torch._utils import _functionalize_sync
 from torch.export import ExportedProgram
 from torch.export._trace import _ignore_backend_decomps
 from torch.export.exported_program import (
-    _override_composite_implicit_decomp,
     _remove_unnecessary_copy_op_pass,
-    _split_decomp_table_to_cia_and_python_decomp,
 )
 from torch.export.graph_signature import (
     ConstantArgument,
@@ -61,9 +58,8 @@ from torch.fx.experimental.proxy_tensor import (
 from torch.fx.experimental.symbolic_shapes import rebind_unbacked
 from torch.utils import _pytree as pytree
 
+from mlx_coverage.lowering.composites import Table, override_composites, split_table
 from mlx_coverage.lowering.metadata import forget_erased, share_origin
-
-Table = Mapping[Any, Callable[..., Any]]
 
 _aten = torch.ops.aten
 _GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
@@ -105,7 +101,7 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
     if not isinstance(mode, FakeTensorMode) or not _can_carry_over(program):
         decomposed: ExportedProgram = program.run_decompositions(dict(table))
         return decomposed
-    composite, functional = _split(table)
+    composite, functional = split_table(table)
     placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
     retracer = _Retracer(program, mode.shape_env, composite, functional)
     with (
@@ -152,27 +148,6 @@ def _is_known(node: Node, module: GraphModule) -> bool:
             node.target is _AUTOCAST_REGION and node.args[2] is False
         )
     return node.op in ("call_function", "output")
-
-
-def _split(table: Table) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    preservable = _list_preservable(count_composites())
-    composite = {op: table.get(op, _special_op_to_preserve_cia) for op in preservable}
-    composite |= {op: run for op, run in table.items() if op in composite}
-    return composite, {op: run for op, run in table.items() if op not in composite}
-
-
-def count_composites() -> int:
-    """How many composite ops there are: it changes only when a library is loaded.
-
-    Collecting them takes torch longer than a small program, so that it is done once for each.
-    """
-    return len(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
-
-
-@cache
-def _list_preservable(count: int) -> tuple[Any, ...]:
-    composite, _ = _split_decomp_table_to_cia_and_python_decomp({})
-    return tuple(composite)
 
 
 class _Retracer:
@@ -319,10 +294,10 @@ class _Retracer:
         return track_tensor_tree(value, proxy, constant=None, tracer=self._tracer)
 
     def _dispatch(self, node: Node) -> Any:
-        if not self._is_overriding:
-            # Patches half a thousand ops, which takes as long as tracing a small program.
+        # What is computed anew for its sizes alone calls nothing that the table is about.
+        if not self._is_overriding and not self._is_inert(node.target):
             self._is_overriding = True
-            self.overriding.enter_context(_override_composite_implicit_decomp(self._composite))
+            self.overriding.enter_context(override_composites(self._composite))
         with self._mode:
             args, kwargs = self._map((node.args, dict(node.kwargs)))
             args, kwargs = pytree.tree_map_only(torch.Tensor, self._wrap, (args, kwargs))
