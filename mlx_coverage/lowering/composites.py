@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch._export import utils as export_utils
 from torch._export.utils import _special_op_to_preserve_cia
 from torch._ops import OpOverload
 from torch._subclasses.fake_impls import op_implementations_dict
@@ -40,8 +41,21 @@ def count_composites() -> int:
 
 @cache
 def _list_preservable(count: int) -> tuple[Any, ...]:
-    composite, _ = _split_decomp_table_to_cia_and_python_decomp({})
+    with collect_once():
+        composite, _ = _split_decomp_table_to_cia_and_python_decomp({})
     return tuple(composite)
+
+
+@contextmanager
+def collect_once() -> Iterator[None]:
+    """Look for composite ops of C++ once: torch does so for each namespace of ops, in vain."""
+    collect = export_utils._materialize_cpp_cia_ops
+    collect()
+    export_utils._materialize_cpp_cia_ops = lambda: None
+    try:
+        yield
+    finally:
+        export_utils._materialize_cpp_cia_ops = collect
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from torch._prims_common import compute_elementwise_output_logical_to_physical_p
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mlx_coverage.lowering.composites import count_composites
+from mlx_coverage.lowering.composites import collect_once, count_composites
 from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
@@ -172,8 +172,9 @@ def _read_table() -> dict[Any, Callable[..., Any]]:
 @cache
 def _collect_table(composites: int) -> dict[Any, Callable[..., Any]]:
     # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
-    table: Any = _default_decomposition_table()
-    return dict(table.materialize() if hasattr(table, "materialize") else table)
+    with collect_once():
+        table: Any = _default_decomposition_table()
+        return dict(table.materialize() if hasattr(table, "materialize") else table)
 
 
 def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedProgram:
