@@ -18,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 3.0
 KINDS = ("--export", "--imported-export", "--check")
+IMPORTED = ("mlx_coverage.analyze.fixes", "mlx_coverage.cli.execution", "mlx_coverage.registry.ops")
 TITLES = ("process: export", "first: export", "again: export")
 
 
@@ -70,10 +71,10 @@ def measure(kind: str, name: str) -> None:
 
 
 def import_all(name: str) -> None:
-    """What `check` imports before it exports, and what the example does."""
+    """What `check` imports, and what the example does."""
     import importlib
 
-    for module in (f"examples.{name}", "mlx_coverage.analyze.fixes", "mlx_coverage.cli.execution"):
+    for module in (f"examples.{name}", *IMPORTED):
         importlib.import_module(module)
 
 
