@@ -391,11 +391,11 @@ def _list_symbols(value: Any) -> Iterator[Any]:
 def _find_last_uses(module: GraphModule) -> dict[Node, list[Node]]:
     """The nodes that each one is the last to read; inputs and what is returned are kept."""
     found: dict[Node, list[Node]] = {}
-    seen: set[Node] = set()
+    outputs = (m.graph.output_node() for m in module.modules() if isinstance(m, GraphModule))
+    seen = {source for output in outputs for source in output.all_input_nodes}
     for node in reversed(_list_nodes(module)):
         for source in node.all_input_nodes:
-            returned = any(user.op == "output" for user in source.users)
-            if source not in seen and source.op == "call_function" and not returned:
+            if source not in seen and source.op == "call_function":
                 found.setdefault(node, []).append(source)
             seen.add(source)
     return found

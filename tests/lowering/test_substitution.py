@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from mlx_coverage.lowering.substitution import list_pattern_ops
-from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import name_target
+from mlx_coverage.registry.ops import FAMILIES
 from mlx_coverage.registry.spec import Pattern
 
-PATTERNS = default_registry().patterns
+PATTERNS = [pattern for family in FAMILIES for pattern in family.patterns]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda p: name_target(p.spec.target))
