@@ -1,8 +1,10 @@
 """`check` against `torch.export` alone, on every example; each time in a process of its own.
 
-`python -m benchmarks.check_time [EXAMPLE ...]`. Two ratios of CPU seconds: of the whole
-processes, imports and the first export and plan included, and of a second export and check
-in the same processes. `--export EXAMPLE` and `--check EXAMPLE` are those processes.
+`python -m benchmarks.check_time [EXAMPLE ...]`. Three ratios of CPU seconds: of the whole
+processes, imports and the first export and plan included; of a first export and a first
+check where all that `check` imports is imported; and of a second export and check in the same
+processes. `--export EXAMPLE`, `--imported-export EXAMPLE` and `--check EXAMPLE` are the
+processes.
 """
 
 import json
@@ -15,26 +17,30 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 3.0
+KINDS = ("--export", "--imported-export", "--check")
+IMPORTED = ("mlx_coverage.analyze.fixes", "mlx_coverage.cli.execution", "mlx_coverage.registry.ops")
+TITLES = ("process: export", "first: export", "again: export")
 
 
 def main() -> int:
-    """Print both ratios of each example; 1 when a whole process is over the limit."""
-    if sys.argv[1:2] in (["--export"], ["--check"]):
+    """Print the ratios of each example; 1 when a whole process is over the limit."""
+    if sys.argv[1:2] and sys.argv[1] in KINDS:
         measure(sys.argv[1], sys.argv[2])
         return 0
     from benchmarks.timing import describe_machine
 
     print(describe_machine())
-    print(f"\n  {'CPU seconds':14}{'export':>9}{'check':>9}{'ratio':>8}", end="")
-    print(f"{'again: export':>18}{'check':>9}{'ratio':>8}")
+    print(
+        f"\n  {'CPU seconds':14}", *(f"{title:>18} {'check':>6} {'ratio':>6}" for title in TITLES)
+    )
     over = False
     for name in sys.argv[1:] or list_examples():
-        (export, export_again), (check, check_again) = (
-            run_alone(f"--{kind}", name) for kind in ("export", "check")
-        )
-        again = f"{export_again:18.2f}{check_again:9.2f}{check_again / export_again:7.2f}x"
-        print(f"  {name:14}{export:9.2f}{check:9.2f}{check / export:7.2f}x{again}", flush=True)
-        over |= check / export > LIMIT
+        exported, imported, checked = (run_alone(kind, name) for kind in KINDS)
+        exports = (exported[0], imported[1], exported[2])
+        pairs = list(zip(exports, checked, strict=True))
+        shown = (f"{export:18.2f} {check:6.2f} {check / export:5.2f}x" for export, check in pairs)
+        print(f"  {name:14}", *shown, flush=True)
+        over |= checked[0] / exported[0] > LIMIT
     return int(over)
 
 
@@ -44,21 +50,32 @@ def list_examples() -> list[str]:
     return [file.stem for file in files if "def model(" in file.read_text()]
 
 
-def run_alone(kind: str, name: str) -> tuple[float, float]:
-    """CPU seconds of a process up to its first result, and of doing the same again."""
+def run_alone(kind: str, name: str) -> list[float]:
+    """CPU seconds of a process up to its first result, without its imports, and once more."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.check_time", kind, name]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    first, again = json.loads(done.stdout.splitlines()[-1])
-    return first, again
+    seconds: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
 
 
 def measure(kind: str, name: str) -> None:
-    """Print the CPU seconds of this process after one round, and those of another round."""
-    run = prepare_export(name) if kind == "--export" else prepare_check(name)
+    """Print the CPU seconds of this process: in all, for the first round, for another."""
+    if kind != "--export":
+        import_all(name)
+    run = prepare_check(name) if kind == "--check" else prepare_export(name)
+    imported = time.process_time()
     run()
     first = time.process_time()
     run()
-    print(json.dumps([first, time.process_time() - first]))
+    print(json.dumps([first, first - imported, time.process_time() - first]))
+
+
+def import_all(name: str) -> None:
+    """What `check` imports, and what the example does."""
+    import importlib
+
+    for module in (f"examples.{name}", *IMPORTED):
+        importlib.import_module(module)
 
 
 def prepare_export(name: str) -> Callable[[], Any]:

@@ -6,10 +6,11 @@ may be absent (meta tensors). That lowering comes to the same plan is tested for
 example and family, and `verify` holds a user's own model against it.
 """
 
+import gc
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,14 +26,18 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
-from mlx_coverage.analyze.interface import find_refusal
+from mlx_coverage.analyze.interface import Interface, find_refusal
 from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_error, locate_node
 from mlx_coverage.lowering.codegen import defer_code
-from mlx_coverage.lowering.decomposition import list_preserved
+from mlx_coverage.lowering.decomposition import (
+    decompose_functional,
+    functionalize,
+    list_preserved,
+)
 from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, convert_to_edge
-from mlx_coverage.lowering.metadata import share_metadata
+from mlx_coverage.lowering.metadata import drop_history, forget_traces, share_metadata
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, find_owned_buffers, plan
 from mlx_coverage.registry import reasons
@@ -93,6 +98,7 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
             programs[name] = value
         else:
             programs[name] = _export(name, value, len(methods))
+            forget_traces()
             share_metadata(programs[name])
     return programs
 
@@ -115,7 +121,7 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
         sys.stderr.write(printed.getvalue().replace(graph, "") if graph else printed.getvalue())
 
 
-def _explain_export(error: Exception) -> str | None:
+def _explain_export(error: BaseException) -> str | None:
     """What torch says in an op's name or in its own terms alone."""
     if isinstance(error, _UNTRACEABLE):
         return (
@@ -133,16 +139,19 @@ def _explain_export(error: Exception) -> str | None:
 
 
 def plan_methods(
-    programs: Mapping[str, ExportedProgram],
+    programs: MutableMapping[str, ExportedProgram],
     make: Callable[[], MLXPartitioner],
     follow: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
+    again: Callable[[str], ExportedProgram] | None = None,
 ) -> Capture:
     """Plan the programs as partitioners from `make` would, without lowering them.
 
     Args:
-        programs: by method; left as they are.
+        programs: by method; left as they are, unless there is `again`.
         make: gives the partitioner of a method.
         follow: gives a context for each stage, named in a few words.
+        again: gives the program of a method anew. Where there is one, programs are taken out
+            and freed one after another: a graph weighs hundreds of megabytes at full size.
 
     Raises:
         CaptureError: ExecuTorch would refuse the program for another reason than an op
@@ -151,11 +160,12 @@ def plan_methods(
     plans: dict[str, PartitionPlan] = {}
     refusals: list[CaptureError | None] = []
     refused = False
-    for name, program in programs.items():
+    for name in list(programs):
         partitioner = make()
+        interface = Interface.from_program(programs[name])
         try:
             with follow(f"decomposing {name}"), defer_code():
-                prepared, whole = _decompose(program, partitioner)
+                prepared, whole = _decompose(name, programs, partitioner, again is None)
             with follow(f"converting {name} to ExecuTorch's edge dialect"), defer_code():
                 edge = convert_to_edge(prepared)
                 refused |= _is_refused(edge, whole)
@@ -165,8 +175,10 @@ def plan_methods(
             if is_ours(error):
                 # Ours drives ExecuTorch's passes: a program that its own pipeline refuses
                 # as well is no defect of ours, and raises here.
-                lower_methods({name: program}, make)
-            raise _edge_failure(error, {name: program}) from error
+                left = {name: again(name) if again else programs[name]}
+                lower_methods(left, make)
+                raise _edge_failure(error, left) from error
+            raise _edge_failure(error, {}) from error
         with follow(f"planning {name}"):
             plans[name] = plan(edge, partitioner.registry, partitioner.options)
         kept = _list_kept(plans[name])
@@ -174,16 +186,25 @@ def plan_methods(
         refusals.append(
             _refuse_region(region)
             if region is not None
-            else find_refusal(program, _leaves_tensors(plans[name]), kept)
+            else find_refusal(interface, _leaves_tensors(plans[name]), kept)
         )
     return Capture(plans, _refuse(plans) if refused else next(filter(None, refusals), None))
 
 
 def _decompose(
-    program: ExportedProgram, partitioner: MLXPartitioner
+    name: str,
+    programs: MutableMapping[str, ExportedProgram],
+    partitioner: MLXPartitioner,
+    keep: bool,
 ) -> tuple[ExportedProgram, Sequence[OpOverload]]:
     """The program as it is converted, and the ops that are kept whole in it."""
-    prepared = partitioner.transform_for_pre_decomposition(program)
+    program = programs[name] if keep else programs.pop(name)
+    functional = functionalize(program, partitioner.registry)
+    drop_history(functional.graph)
+    if not keep:
+        del program
+        gc.collect()  # a graph is made of cycles
+    prepared = decompose_functional(functional, partitioner.registry, partitioner.options)
     return prepared, list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
 
 
@@ -218,7 +239,8 @@ def _refuse_region(node: Node) -> CaptureError:
 def _find_refused_region(
     programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
 ) -> CaptureError | None:
-    prepared = (_decompose(program, make())[0] for program in programs.values())
+    kept = dict(programs)
+    prepared = (_decompose(name, kept, make(), keep=True)[0] for name in kept)
     regions = filter(None, (_find_region(program.graph) for program in prepared))
     return next(map(_refuse_region, regions), None)
 
@@ -226,8 +248,8 @@ def _find_refused_region(
 def _find_refused_function(
     programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
 ) -> CaptureError | None:
-    for program in programs.values():
-        prepared, kept = _decompose(program, make())
+    for name in programs:
+        prepared, kept = _decompose(name, dict(programs), make(), keep=True)
         try:
             _is_refused(convert_to_edge(prepared), kept)
         except RefusedFunctionError as error:
@@ -322,7 +344,8 @@ def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> EdgeProgramMan
 
 def _find_refusal(program: ExportedProgram, lowered: ExportedProgram) -> CaptureError | None:
     kept = (node.meta.get("val") for node in lowered.graph.nodes)
-    return find_refusal(program, _has_tensors(lowered.graph_signature), kept)
+    interface = Interface.from_program(program)
+    return find_refusal(interface, _has_tensors(lowered.graph_signature), kept)
 
 
 def _has_tensors(signature: ExportGraphSignature) -> bool:

@@ -1,31 +1,53 @@
 """What ExecuTorch asks of a method's inputs and outputs, and says only when it writes the file."""
 
 from collections import namedtuple
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from executorch.exir.sym_util import eval_upper_bound
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
+from torch.export.graph_signature import ArgumentSpec, ConstantArgument, InputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
 from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.registry import reasons
 
 
-def find_refusal(
-    program: ExportedProgram, has_tensors: bool, kept: Iterable[Any]
-) -> CaptureError | None:
+@dataclass(frozen=True)
+class Interface:
+    """What a method takes and returns, without its graph.
+
+    Attributes:
+        inputs: names and example values of what the caller passes: tensors, and numbers that may
+            change.
+        outputs: what the program returns, new values of its state included.
+        specs: how inputs and outputs are nested.
+    """
+
+    inputs: Sequence[tuple[str, Any]]
+    outputs: Sequence[ArgumentSpec]
+    specs: Sequence[pytree.TreeSpec | None]
+
+    @classmethod
+    def from_program(cls, program: ExportedProgram) -> "Interface":
+        """That of a program as exported."""
+        outputs = [spec.arg for spec in program.graph_signature.output_specs]
+        specs = (program.call_spec.in_spec, program.call_spec.out_spec)
+        return cls(list(_list_values(program)), outputs, specs)
+
+
+def find_refusal(method: Interface, has_tensors: bool, kept: Iterable[Any]) -> CaptureError | None:
     """Why ExecuTorch will refuse to write the method, or None.
 
     Args:
-        program: as exported, after ExecuTorch's passes and checks ran on it or its copy.
+        method: as exported, after ExecuTorch's passes and checks ran on it or its copy.
         has_tensors: whether weights or state stay with ExecuTorch, or new values of inputs
             are returned: it then takes a model that returns no tensor.
         kept: example values of what is computed and not inside one delegate.
     """
-    sentence = next(_list_refusals(program, has_tensors, kept), None)
+    sentence = next(_list_refusals(method, has_tensors, kept), None)
     return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)
 
 
@@ -36,21 +58,19 @@ def find_unwritable(program: ExportedProgram) -> CaptureError | None:
     return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)
 
 
-def _list_refusals(
-    program: ExportedProgram, has_tensors: bool, kept: Iterable[Any]
-) -> Iterator[str]:
-    for name in _list_expanded(program):
+def _list_refusals(method: Interface, has_tensors: bool, kept: Iterable[Any]) -> Iterator[str]:
+    for name in _list_expanded(method):
         yield (
             f"the example input {name} is expanded (it has a stride of 0), which ExecuTorch "
             "refuses; call .contiguous() on it"
         )
-    for name in _list_dynamic_numbers(program):
+    for name in _list_dynamic_numbers(method):
         yield (
             f"the input {name} is a number that may change from call to call, and ExecuTorch takes "
             "none such: its programs refuse every value; pass a tensor and compute with that, or "
             "leave the number out of dynamic_shapes"
         )
-    for name, dim, size in _list_fixed(program):
+    for name, dim, size in _list_fixed(method):
         yield (
             f"ExecuTorch fixes the dynamic dimension {dim} of the input {name} at the example's "
             f"size {size}; leave it out of dynamic_shapes, or rewrite the op that compares it or "
@@ -62,30 +82,29 @@ def _list_refusals(
             "ExecuTorch reserves memory ahead, and a size that the model reads from a tensor has "
             "no upper bound; give it one, such as torch._check(n <= 1000)"
         )
-    arguments = [spec.arg for spec in program.graph_signature.output_specs]
-    for argument in arguments:
+    for argument in method.outputs:
         value = argument.value if isinstance(argument, ConstantArgument) else None
         if not isinstance(value, (int, float, bool, type(None))):
             yield (
                 f"the model returns a {type(value).__name__} ({value!r}); ExecuTorch returns "
                 "tensors, numbers and None"
             )
-    if not any(isinstance(a, TensorArgument) for a in arguments) and not has_tensors:
+    if not any(isinstance(a, TensorArgument) for a in method.outputs) and not has_tensors:
         yield "the model returns no tensor, and ExecuTorch takes no model without; return one"
-    for spec in (program.call_spec.in_spec, program.call_spec.out_spec):
+    for spec in method.specs:
         yield from _list_unnamed(spec)
 
 
-def _list_expanded(program: ExportedProgram) -> Iterator[str]:
-    for name, value in _list_inputs(program):
+def _list_expanded(method: Interface) -> Iterator[str]:
+    for name, value in _list_tensors(method):
         # Comparing a symbolic stride would be a guard.
         if any(isinstance(stride, int) and stride == 0 for stride in value.stride()):
             yield name
 
 
-def _list_fixed(program: ExportedProgram) -> Iterator[tuple[str, int, int]]:
+def _list_fixed(method: Interface) -> Iterator[tuple[str, int, int]]:
     """Dynamic sizes that became numbers: a pass compared one, which torch takes as a promise."""
-    for name, value in _list_inputs(program):
+    for name, value in _list_tensors(method):
         for dim, size in enumerate(value.shape):
             fixed = size.node.maybe_as_int() if isinstance(size, torch.SymInt) else None
             if fixed is not None:
@@ -100,15 +119,15 @@ def _is_bounded(size: int | torch.SymInt) -> bool:
     return True
 
 
-def _list_dynamic_numbers(program: ExportedProgram) -> Iterator[str]:
+def _list_dynamic_numbers(method: Interface) -> Iterator[str]:
     """Inputs that ExecuTorch writes as None, and then compares with the number of the call."""
-    for name, value in _list_values(program):
+    for name, value in method.inputs:
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             yield name
 
 
-def _list_inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
-    for name, value in _list_values(program):
+def _list_tensors(method: Interface) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in method.inputs:
         if isinstance(value, torch.Tensor):
             yield name, value
 

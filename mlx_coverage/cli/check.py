@@ -4,6 +4,7 @@ import argparse
 import gc
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,10 @@ from mlx_coverage.cli.target import (
 from mlx_coverage.report.inquiry import INQUIRY_RENDERERS
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     from mlx_coverage.analyze.failures import CaptureError
+    from mlx_coverage.analyze.load import Methods
     from mlx_coverage.analyze.model import CoverageReport, TargetName
 
 
@@ -191,15 +195,23 @@ def _capture(
             report = report_upstream(model, programs)
             return apply_suppressions(report, list_files(model), BY_SLUG), None
         make = configure_partitioner(args)
-        planned = capture.plan_methods(programs, make, console.progress)
+        fixes = getattr(args, "fixes", False)
+        again = None if args.verify or fixes else partial(_export_again, methods)
+        planned = capture.plan_methods(programs, make, console.progress, again)
         if args.verify and planned.refused is None:
             with console.progress("lowering in full"):
                 verify(programs, planned, make)
         found: tuple[Any, tuple[str, ...]] = ({}, ())
-        if getattr(args, "fixes", False):
+        if fixes:
             with console.progress("trying fixes"):
                 found = try_fixes(methods, programs, planned, make, execute)
-    del programs, methods  # a plan has a graph of its own
+    del programs, methods, again  # a plan has a graph of its own
     verified = args.verify and planned.refused is None
     report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
     return apply_suppressions(report, list_files(model), BY_SLUG), planned.refused
+
+
+def _export_again(methods: "Methods", name: str) -> "ExportedProgram":
+    from mlx_coverage.analyze.capture import export_methods
+
+    return export_methods({name: methods[name]})[name]

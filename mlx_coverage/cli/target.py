@@ -127,7 +127,7 @@ def contrast(args: argparse.Namespace) -> int:
     return exits.MODEL_FAILED if any(found.failures) else exits.PASSED
 
 
-def _contrast(args: argparse.Namespace, programs: Mapping[str, "ExportedProgram"]) -> Contrast:
+def _contrast(args: argparse.Namespace, programs: dict[str, "ExportedProgram"]) -> Contrast:
     from mlx_coverage.analyze import capture
     from mlx_coverage.analyze.suppressions import apply_to_both
     from mlx_coverage.analyze.upstream.claims import contrast_plans

@@ -26,13 +26,14 @@ from torch._prims_common import compute_elementwise_output_logical_to_physical_p
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from mlx_coverage.lowering.composites import collect_once, count_composites
 from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
-from mlx_coverage.lowering.retracing import count_composites, run_decompositions
+from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
@@ -48,13 +49,25 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    table = _read_table() | dict(registry.decompositions)
+    return decompose_functional(functionalize(program, registry), registry, options)
+
+
+def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgram:
+    """The first half of `prepare_program`: as ExecuTorch will do next, and a copy."""
     program = _apply_declared(program, registry)
-    # Functionalised as ExecuTorch will do next, and a copy: the user's stays as it was.
-    prepared = run_decompositions(program, _find_early(program, registry, table))
-    remove_assertions(prepared)
-    share_metadata(prepared)
-    _lay_out_operands(prepared)
+    early = _find_early(program, registry, _merge_table(registry))
+    functional = run_decompositions(program, early)
+    remove_assertions(functional)
+    share_metadata(functional)
+    _lay_out_operands(functional)
+    return functional
+
+
+def decompose_functional(
+    prepared: ExportedProgram, registry: Registry, options: Options
+) -> ExportedProgram:
+    """The second half: the program that `functionalize` gave is used up."""
+    table = _merge_table(registry)
     substitute_patterns(prepared, registry, options)
     group_queries(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
@@ -149,6 +162,10 @@ def _find_base(node: Node) -> Node:
         node = base  # type: ignore[assignment]
 
 
+def _merge_table(registry: Registry) -> dict[Any, Callable[..., Any]]:
+    return _read_table() | dict(registry.decompositions)
+
+
 def _read_table() -> dict[Any, Callable[..., Any]]:
     return _collect_table(count_composites())
 
@@ -156,8 +173,9 @@ def _read_table() -> dict[Any, Callable[..., Any]]:
 @cache
 def _collect_table(composites: int) -> dict[Any, Callable[..., Any]]:
     # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
-    table: Any = _default_decomposition_table()
-    return dict(table.materialize() if hasattr(table, "materialize") else table)
+    with collect_once():
+        table: Any = _default_decomposition_table()
+        return dict(table.materialize() if hasattr(table, "materialize") else table)
 
 
 def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedProgram:

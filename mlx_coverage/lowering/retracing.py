@@ -8,9 +8,8 @@ Programs with parts that this cannot carry over take torch's way.
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,9 +31,7 @@ from torch._utils import _functionalize_sync
 from torch.export import ExportedProgram
 from torch.export._trace import _ignore_backend_decomps
 from torch.export.exported_program import (
-    _override_composite_implicit_decomp,
     _remove_unnecessary_copy_op_pass,
-    _split_decomp_table_to_cia_and_python_decomp,
 )
 from torch.export.graph_signature import (
     ConstantArgument,
@@ -61,7 +58,8 @@ from torch.fx.experimental.proxy_tensor import (
 from torch.fx.experimental.symbolic_shapes import rebind_unbacked
 from torch.utils import _pytree as pytree
 
-Table = Mapping[Any, Callable[..., Any]]
+from mlx_coverage.lowering.composites import Table, override_composites, split_table
+from mlx_coverage.lowering.metadata import forget_erased, share_origin
 
 _aten = torch.ops.aten
 _GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
@@ -103,7 +101,7 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
     if not isinstance(mode, FakeTensorMode) or not _can_carry_over(program):
         decomposed: ExportedProgram = program.run_decompositions(dict(table))
         return decomposed
-    composite, functional = _split(table)
+    composite, functional = split_table(table)
     placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
     retracer = _Retracer(program, mode.shape_env, composite, functional)
     with (
@@ -119,6 +117,7 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
         values = [_detach(node.meta["val"]) for node in placeholders]
         traced = make_fx(retracer.run, decomposition_table=dict(functional))(*values)
         traced.graph.eliminate_dead_code()
+        forget_erased(traced.graph)
         # It also merges equal symbolic sizes.
         apply_runtime_assertion_pass(traced, SimpleNamespace())
     return _rebuild(program, traced, retracer.mutated)
@@ -151,27 +150,6 @@ def _is_known(node: Node, module: GraphModule) -> bool:
     return node.op in ("call_function", "output")
 
 
-def _split(table: Table) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    preservable = _list_preservable(count_composites())
-    composite = {op: table.get(op, _special_op_to_preserve_cia) for op in preservable}
-    composite |= {op: run for op, run in table.items() if op in composite}
-    return composite, {op: run for op, run in table.items() if op not in composite}
-
-
-def count_composites() -> int:
-    """How many composite ops there are: it changes only when a library is loaded.
-
-    Collecting them takes torch longer than a small program, so that it is done once for each.
-    """
-    return len(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
-
-
-@cache
-def _list_preservable(count: int) -> tuple[Any, ...]:
-    composite, _ = _split_decomp_table_to_cia_and_python_decomp({})
-    return tuple(composite)
-
-
 class _Retracer:
     """One walk over a program's graph, below `make_fx`.
 
@@ -194,6 +172,7 @@ class _Retracer:
         self._is_overriding = False
         self._mode = FunctionalTensorMode(export=True, _allow_token_discovery=True)
         self._values: dict[Node, Any] = {}
+        self._last_uses = _find_last_uses(program.graph_module)
         self._changed: set[Node] = set()
         self._tainted = _find_tainted(program.graph_module)
         self._inert: dict[Any, bool] = {}
@@ -223,9 +202,20 @@ class _Retracer:
             if node.op == "output":
                 return pytree.tree_map(_unwrap, self._map(node.args[0]))
             if node.op != "placeholder":
+                last = next(reversed(self._tracer.graph.nodes), None)
                 with fx_traceback.set_current_meta(node):
                     self._values[node] = self._run_node(node, module)
+                self._share_origin(node, last)
+                for read in self._last_uses.get(node, ()):
+                    del self._values[read]
         return None
+
+    def _share_origin(self, node: Node, last: Node | None) -> None:
+        # At once, or for a time all the copies would be there.
+        for made in reversed(self._tracer.graph.nodes):
+            if made is last:
+                return
+            share_origin(made, node)
 
     def _run_node(self, node: Node, module: GraphModule) -> Any:
         if node.op == "get_attr":
@@ -304,10 +294,10 @@ class _Retracer:
         return track_tensor_tree(value, proxy, constant=None, tracer=self._tracer)
 
     def _dispatch(self, node: Node) -> Any:
-        if not self._is_overriding:
-            # Patches half a thousand ops, which takes as long as tracing a small program.
+        # What is computed anew for its sizes alone calls nothing that the table is about.
+        if not self._is_overriding and not self._is_inert(node.target):
             self._is_overriding = True
-            self.overriding.enter_context(_override_composite_implicit_decomp(self._composite))
+            self.overriding.enter_context(override_composites(self._composite))
         with self._mode:
             args, kwargs = self._map((node.args, dict(node.kwargs)))
             args, kwargs = pytree.tree_map_only(torch.Tensor, self._wrap, (args, kwargs))
@@ -396,6 +386,19 @@ def _list_symbols(value: Any) -> Iterator[Any]:
         yield from _list_symbols((*value.shape, *value.stride(), value.storage_offset()))
     elif isinstance(value, py_sym_types) and value.node.is_symbolic():
         yield value
+
+
+def _find_last_uses(module: GraphModule) -> dict[Node, list[Node]]:
+    """The nodes that each one is the last to read; inputs and what is returned are kept."""
+    found: dict[Node, list[Node]] = {}
+    outputs = (m.graph.output_node() for m in module.modules() if isinstance(m, GraphModule))
+    seen = {source for output in outputs for source in output.all_input_nodes}
+    for node in reversed(_list_nodes(module)):
+        for source in node.all_input_nodes:
+            if source not in seen and source.op == "call_function":
+                found.setdefault(node, []).append(source)
+            seen.add(source)
+    return found
 
 
 def _find_tainted(module: GraphModule) -> frozenset[Node]:

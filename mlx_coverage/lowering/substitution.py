@@ -48,7 +48,9 @@ def substitute_patterns(program: ExportedProgram, registry: Registry, options: O
     count = 0
     present = {node.target for node in graph.nodes if node.op == "call_function"}
     for pattern in registry.patterns:
-        if not _ops(pattern) <= present:
+        if pattern.anchor is not None and pattern.anchor not in present:
+            continue
+        if not list_pattern_ops(pattern) <= present:
             continue
         for traced in (_trace(pattern, dtype) for dtype in _find_dtypes(graph)):
             matcher = SubgraphMatcher(traced.graph)
@@ -69,7 +71,8 @@ def remove_assertions(program: ExportedProgram) -> None:
 
 
 @cache
-def _ops(pattern: Pattern) -> frozenset[Any]:
+def list_pattern_ops(pattern: Pattern) -> frozenset[Any]:
+    """The ops that every match holds."""
     # Composite ops, casts among them, may be spelled otherwise before functionalisation.
     function, examples = _make_function(pattern, torch.float32)
     graph = make_fx(function, pre_dispatch=True)(*examples.values()).graph

@@ -126,10 +126,12 @@ class Pattern:
             says that they are tensors are matched to nodes (optional ones also to None),
             `float` and `int` ones to literals.
         spec: the entry of the substituted op.
+        anchor: an op that every match holds: tracing takes longer than to look for it first.
     """
 
     torch_function: Callable[..., Any]
     spec: OpSpec
+    anchor: OpOverload | None = None
 
 
 @dataclass
@@ -227,17 +229,19 @@ class Family:
         *,
         samples: Samples,
         rules: Iterable[Rule] = (),
+        anchor: OpOverload | None = None,
         **options: Any,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare the decorated MLX function as the implementation of a torch function.
 
         The op that is substituted is `mlx_coverage::NAME`, NAME being the torch function's.
+        With an `anchor`, the function is traced only for programs that hold that op.
         """
 
         def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
             target = define_op(torch_function)
             self.add(target, implementation, samples=samples, rules=rules, whole=True, **options)
-            self.patterns.append(Pattern(torch_function, self.specs[-1]))
+            self.patterns.append(Pattern(torch_function, self.specs[-1], anchor))
             return implementation
 
         return declare

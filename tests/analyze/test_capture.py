@@ -1,7 +1,10 @@
 """Capture: forms of a model, failures with the user's line, and no change to the user's program."""
 
+import gc
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import Graph
 from torch.nn.attention.flex_attention import flex_attention
 
 from mlx_coverage.analyze.attest import attest, attest_methods
@@ -27,6 +31,7 @@ from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
 from mlx_coverage.registry.reasons import EXCLUDED, Reason
 from tests.cli import models
+from tests.lowering.plans import describe_plan
 
 make = partial(MLXPartitioner, _plan_only=True)
 
@@ -68,6 +73,37 @@ def test_users_program_stays_as_it_was() -> None:
     plan_methods({"forward": program}, make)
     lower_methods({"forward": program}, MLXPartitioner)
     assert describe(program) == before
+
+
+def list_graphs(name: str) -> list[Graph]:
+    """The graphs in memory that hold a node of the name."""
+    gc.collect()
+    graphs = [found for found in gc.get_objects() if isinstance(found, Graph)]
+    return [graph for graph in graphs if any(node.name == name for node in graph.nodes)]
+
+
+def test_export_leaves_no_graph_behind() -> None:
+    program = export(Running(), torch.ones(3))
+    (graph,) = set(list_graphs("tanh"))
+    assert graph is program.graph
+
+
+def test_program_that_can_be_had_again_is_freed_on_the_way() -> None:
+    methods = {"forward": Exportable(Running(), (torch.ones(3),))}
+    expected = plan_methods(export_methods(methods), make).plans["forward"]
+    programs = export_methods(methods)
+    graph = weakref.ref(programs["forward"].graph)
+    alive: dict[str, bool] = {}
+
+    @contextmanager
+    def follow(stage: str) -> Iterator[None]:
+        alive[stage.split()[0]] = graph() is not None
+        yield
+
+    planned = plan_methods(programs, make, follow, lambda name: export_methods(methods)[name])
+    assert alive == {"decomposing": True, "converting": False, "planning": False}
+    assert not programs
+    assert describe_plan(planned.plans["forward"]) == describe_plan(expected)
 
 
 class Layers(nn.Module):
@@ -303,10 +339,14 @@ class Widened(nn.Module):
         return x.double() + 1
 
 
-def test_layout_that_executorch_refuses_is_no_defect_of_ours() -> None:
-    program = export(Widened(), torch.ones(6, 4).t())
+@pytest.mark.parametrize("freed", [False, True])
+def test_layout_that_executorch_refuses_is_no_defect_of_ours(freed: bool) -> None:
+    def export_again(name: str) -> ExportedProgram:
+        return export(Widened(), torch.ones(6, 4).t())
+
+    programs = {"forward": export_again("forward")}
     with pytest.raises(CaptureError) as failure:
-        plan_methods({"forward": program}, make)
+        plan_methods(programs, make, again=export_again if freed else None)
     assert failure.value.stage == "edge"
 
 

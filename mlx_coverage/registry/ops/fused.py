@@ -28,6 +28,7 @@ _NORM: dict[str, Any] = {
         Rank("weight", 1, 1),
     ],
     "limitations": (NO_ROWS,),
+    "anchor": torch.ops.aten.rsqrt.default,
 }
 
 

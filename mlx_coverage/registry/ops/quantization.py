@@ -184,6 +184,7 @@ def quantized_embedding(
         padding_idx=Choice((-1, 0)),
     ),
     rules=[*_PACKED, Dtype("indices", INDEX)],
+    anchor=_DEQUANTIZE,
 )
 def look_up(weight, scale, zero_point, bits, indices):
     """quantized_embedding(Tensor weight, Tensor scale, Tensor? zero_point, SymInt bits, Tensor indices, SymInt padding_idx) -> Tensor"""  # noqa: E501
@@ -218,6 +219,7 @@ def quantized_linear(
         **_draw_weight("32*S*G"),
         bias=tensor("N", optional=True),
     ),
+    anchor=_DEQUANTIZE,
     rules=[
         *_PACKED,
         *_FILLED,
@@ -264,6 +266,7 @@ def scaled_int8_product(input: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         weight=tensor("N", "32*S//D", dtype=("int8",)),
         scale=tensor("N"),
     ),
+    anchor=aten.mm.default,
     rules=[
         *_FILLED,
         Dtype("input", FLOAT),
