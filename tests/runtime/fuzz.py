@@ -136,7 +136,7 @@ def indexing_target() -> Target:
     program = make_program(
         inputs=[tensor(0, 5, 4), tensor(1, 3, dtype=INT32)],
         calls=[
-            Call("host.size", (ArrayRef(0), 0), (0,)),
+            Call("host.size", (ArrayRef(0), 1), (0,)),
             Call("host.mul", (NumberRef(0), 2), (1,)),
             Call("arange", (0, NumberRef(1), 2, DtypeRef(INT32)), (2,)),
             Call("array", ((1, NumberRef(0), 0), DtypeRef(INT32)), (3,)),
@@ -156,7 +156,7 @@ def indexing_target() -> Target:
         ],
         outputs=[result(11), result(13), result(14), result(15), result(16, INT32)],
     )
-    return Target(program, (3, 4), (2, 3), (3, 2), (3,), (5,), data={})
+    return Target(program, (3, 4), (2, 3), (3, 2), (3,), (4,), data={})
 
 
 def mend(payload: bytes) -> bytes:

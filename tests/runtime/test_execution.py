@@ -116,6 +116,41 @@ def test_states_may_be_exchanged(compiles: bool):
         a, b = b, a + x
 
 
+def test_a_step_given_values_that_it_does_not_take_fails_and_keeps_the_state(compiles: bool):
+    divide = make_program(
+        inputs=[tensor(0, 2, dtype=INT32)],
+        states=[State(1, None, INT32, (2,))],
+        calls=[
+            Call("add", (ArrayRef(1), ArrayRef(0)), (2,)),
+            Call("floor_divide", (Scalar(12, INT32), ArrayRef(0)), (3,)),
+        ],
+        outputs=[result(2, INT32), result(3, INT32)],
+        updates=[Update(0, 2)],
+    )
+    method = load_program(divide, (2,), (2,))
+    method.execute(torch.tensor([1, 2], dtype=torch.int32))
+    with pytest.raises(RuntimeError):
+        method.execute(torch.tensor([3, 0], dtype=torch.int32))
+    state, quotients = method.execute(torch.tensor([5, -5], dtype=torch.int32))
+    assert state.tolist() == [6, -3]
+    assert quotients.tolist() == [2, -3]
+
+
+@pytest.mark.parametrize("index", [-5, 4, 2**40])
+def test_an_index_outside_its_axis_fails(compiles: bool, index: int):
+    take = make_program(
+        inputs=[tensor(0, 4), tensor(1, 2, dtype=INT64)],
+        calls=[Call("take", (ArrayRef(0), ArrayRef(1), 0), (2,))],
+        outputs=[result(2)],
+    )
+    method = load_program(take, (2,))
+    row = torch.arange(4.0)
+    (taken,) = method.execute(row, torch.tensor([-4, 3]))
+    assert taken.tolist() == [0, 3]
+    with pytest.raises(RuntimeError):
+        method.execute(row, torch.tensor([0, index]))
+
+
 def test_state_is_updated_in_place():
     rows = 1 << 16
     cache = make_program(

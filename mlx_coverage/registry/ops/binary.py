@@ -164,7 +164,7 @@ def _floor_divide(a, b):
 
 
 def _avoid_trap(b):
-    # The lowest integer over -1 traps on a CPU. (Division by zero, an error in torch, is 0.)
+    # The lowest integer over -1 traps on a CPU. (Zero, an error in torch, fails in the runtime.)
     return b if b.dtype == mx.uint8 else mx.where(b == -1, 1, b)
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing at indices. An index out of range is undefined, as MLX checks none.
+"""Reading and writing at indices. MLX checks no index: on a CPU the runtime does.
 
 `index_copy`, `index_fill`, `index_add`, `masked_fill`, `select_scatter` and `take` arrive
 decomposed into these.

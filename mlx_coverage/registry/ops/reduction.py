@@ -100,6 +100,8 @@ def _moments(x, dim, correction, keepdim):
     x = mx.astype(x, mx.float32)
     center = _reduce(mx.mean, x, dim, True)
     deviation = x - center
+    # The mean of large numbers is rounded, even of equal ones: all deviations are off by that.
+    deviation = deviation - _reduce(mx.mean, deviation, dim, True)
     total = 1
     for axis in (dim or range(x.ndim)) if x.ndim > 0 else ():
         total = total * x.shape[axis]

@@ -11,7 +11,7 @@ from mlx_coverage.registry.ops.operands import is_array, wrap_integer
 from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule
 from mlx_coverage.registry.samples import Choice, Dim, Number, Tensor, draw, elementwise
 from mlx_coverage.registry.shapes import slice_axis
-from mlx_coverage.registry.spec import Family, Promotion
+from mlx_coverage.registry.spec import Family, Limitation, Promotion
 
 aten = torch.ops.aten
 family = Family("sorting")
@@ -94,9 +94,13 @@ def _search(sequence, values, right, side):
     return mx.sum(mx.astype(before, mx.int32), -1)
 
 
-# No NaN: torch's search takes one in a sequence for neither smaller nor larger.
-_SEQUENCE = Tensor(("*B", "N"), sorted=True, low=-9, high=9)
-_BOUNDARIES = Tensor(("N",), sorted=True, low=-9, high=9)
+_SEQUENCE = Tensor(("*B", "N"), sorted=True)
+_BOUNDARIES = Tensor(("N",), sorted=True)
+_NAN = Limitation(
+    "a value that belongs before the NaN of a sequence stands there, and in torch behind some",
+    "torch's search goes past any NaN that it meets",
+    avoids="nan",
+)
 _SEARCHED: list[Rule] = [
     Dtype("sorted_sequence", NUMBER),
     Rank("sorted_sequence", 1),
@@ -115,6 +119,7 @@ _BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
     rules=[Dtype("self", NUMBER), *_SEARCHED],
     promotion=Promotion.DEFAULT,
     whole=True,
+    limitations=(_NAN,),
 )  # fmt: skip
 def searchsorted(sorted_sequence, self, *, right=False, side=None):
     """searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
@@ -127,6 +132,7 @@ def searchsorted(sorted_sequence, self, *, right=False, side=None):
     rules=[Rank("sorted_sequence", 1, 1), *_SEARCHED],
     promotion=Promotion.DEFAULT,
     whole=True,
+    limitations=(_NAN,),
 )
 def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
     """searchsorted(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
@@ -139,6 +145,7 @@ def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
     rules=[Dtype("self", NUMBER), *_BUCKETED],
     promotion=Promotion.DEFAULT,
     whole=True,
+    limitations=(_NAN,),
 )
 def bucketize(self, boundaries, *, right=False):
     """bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
@@ -151,6 +158,7 @@ def bucketize(self, boundaries, *, right=False):
     rules=_BUCKETED,
     promotion=Promotion.DEFAULT,
     whole=True,
+    limitations=(_NAN,),
 )
 def bucketize_scalar(self, boundaries, *, right=False):
     """bucketize(Scalar self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501

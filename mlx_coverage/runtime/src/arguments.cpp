@@ -266,6 +266,15 @@ std::vector<std::vector<int>> Call::integer_lists(size_t i) const {
   return lists;
 }
 
+void Call::demand(const mx::array& taken) const {
+  const auto s = stream();
+  const auto none = mx::array(int32_t{0});
+  const auto number = mx::array(static_cast<int32_t>(frame_.step));
+  const auto fault = mx::where(mx::all(taken, s), none, number, s);
+  const auto earlier = frame_.fault.value_or(none);
+  frame_.fault = mx::where(mx::equal(earlier, none, s), fault, earlier, s);
+}
+
 void Call::refuse(size_t i, const std::string& expected) const {
   fail(Error::InvalidProgram, "[", step_.function->name, "] argument ", i, ": expected ", expected,
        ", came ", describe(at(i)), ".");

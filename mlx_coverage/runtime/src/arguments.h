@@ -39,6 +39,10 @@ struct Frame {
   std::vector<Number> numbers;
   const std::vector<mx::array>& scalars;
   mx::Stream stream;
+  size_t step = 0; // the number of the one that runs
+  // The number of a step that was given values that it does not take, from 1; 0 for none. It is
+  // known only when the results are: the first of several wins.
+  std::optional<mx::array> fault = std::nullopt;
 };
 
 // Reads arguments by position and converts them as MLX's Python binding does. Everything that
@@ -117,6 +121,10 @@ class Call {
   std::vector<std::vector<int>> integer_lists(size_t i) const;
   const std::vector<Argument>& items(size_t i) const;
   Number number(const Argument& argument, size_t i) const;
+
+  // The execution fails where `taken`, of booleans, is not true throughout: what `demand` of the
+  // function's row says.
+  void demand(const mx::array& taken) const;
 
   // Throws: argument i is not what was expected.
   [[noreturn]] void refuse(size_t i, const std::string& expected) const;

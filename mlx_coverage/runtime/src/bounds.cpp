@@ -17,10 +17,11 @@ mx::array bound_indices(const Call& call, const mx::array& indices, int size) {
   // Narrow dtypes may not hold the bounds.
   const auto wide = indices.itemsize() < 4 ? mx::astype(indices, mx::int32, s) : indices;
   const auto last = mx::array(int64_t{size} - 1, wide.dtype());
-  if (mx::issubdtype(wide.dtype(), mx::unsignedinteger)) {
-    return mx::minimum(wide, last, s);
-  }
-  return mx::clip(wide, mx::array(-int64_t{size}, wide.dtype()), last, s);
+  const auto bounded = mx::issubdtype(wide.dtype(), mx::unsignedinteger)
+      ? mx::minimum(wide, last, s)
+      : mx::clip(wide, mx::array(-int64_t{size}, wide.dtype()), last, s);
+  call.demand(mx::equal(bounded, wide, s));
+  return bounded;
 }
 
 mx::array bound_starts(

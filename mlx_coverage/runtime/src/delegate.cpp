@@ -254,6 +254,13 @@ void Delegate::execute(Span<EValue*> arguments) {
 void Delegate::evaluate(Results& results, const Arrays& arranged) {
   Arrays wanted = arranged;
   wanted.insert(wanted.end(), results.updates.begin(), results.updates.end());
+  if (results.fault) {
+    if (results.updates.empty()) {
+      wanted.push_back(*results.fault);
+    } else {
+      check_fault(*results.fault); // while the state is what it was
+    }
+  }
   // An updated state gives up its buffer to its new value: from here on there is no way back.
   is_poisoned_ = !results.updates.empty();
   for (const auto& update : program_.updates) {
@@ -264,6 +271,17 @@ void Delegate::evaluate(Results& results, const Arrays& arranged) {
     states_[program_.updates[i].state] = detach(results.updates[i], Process::get().stream());
   }
   is_poisoned_ = false;
+  if (results.fault && results.updates.empty()) {
+    check_fault(*results.fault);
+  }
+}
+
+void Delegate::check_fault(mx::array fault) const {
+  const auto number = fault.item<int32_t>();
+  if (number > 0) {
+    const Function& function = *program_.steps[static_cast<size_t>(number) - 1].function;
+    fail(Error::InvalidArgument, "[", function.name, "] expected ", function.demand, ".");
+  }
 }
 
 void Delegate::check_updates(const Arrays& updates) const {
@@ -290,6 +308,7 @@ Frame Delegate::make_frame() const {
 Delegate::Results Delegate::run(Frame& frame) const {
   for (const auto& step : program_.steps) {
     const Call call(step, frame);
+    ++frame.step;
     try {
       std::visit([&](auto function) { store(frame, step, function(call)); }, step.function->run);
     } catch (const Failure&) {
@@ -314,6 +333,7 @@ Delegate::Results Delegate::run(Frame& frame) const {
   for (const auto& update : program_.updates) {
     results.updates.push_back(*frame.arrays[update.slot]);
   }
+  results.fault = frame.fault;
   return results;
 }
 
@@ -342,6 +362,10 @@ Delegate::Results Delegate::run_compiled(const Arrays& tensors) {
   }
   Results results;
   results.outputs = compile_for_this_thread()(inputs);
+  if (results.outputs.size() > program_.outputs.size() + program_.updates.size()) {
+    results.fault = results.outputs.back();
+    results.outputs.pop_back();
+  }
   const auto first_update = results.outputs.end() - program_.updates.size();
   results.updates.assign(first_update, results.outputs.end());
   results.outputs.erase(first_update, results.outputs.end());
@@ -367,6 +391,9 @@ const Delegate::Compiled& Delegate::compile_for_this_thread() {
     Results results = run(frame);
     Arrays all = std::move(results.outputs);
     all.insert(all.end(), results.updates.begin(), results.updates.end());
+    if (results.fault) {
+      all.push_back(*results.fault);
+    }
     return all;
   };
   const auto entry = compiled_.emplace(token.number, PerThread{token.alive, mx::compile(program)});

@@ -32,6 +32,7 @@ class Delegate {
     Arrays outputs; // one for each tensor output, in order
     Arrays updates; // one for each update, in order
     std::vector<Number> numbers; // one for each number output, in order
+    std::optional<mx::array> fault; // as in Frame
   };
 
   void load_constants(executorch::runtime::BackendInitContext& context);
@@ -45,6 +46,7 @@ class Delegate {
 
   void evaluate(Results& results, const Arrays& arranged);
   void check_updates(const Arrays& updates) const;
+  void check_fault(mx::array fault) const;
 
   Program program_;
   std::vector<executorch::runtime::FreeableBuffer> memory_; // what constants_ may point into

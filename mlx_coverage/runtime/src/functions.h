@@ -23,6 +23,8 @@ struct Function {
   const char* name;
   uint8_t arity;
   std::variant<mx::array (*)(const Call&), Arrays (*)(const Call&), Number (*)(const Call&)> run;
+  // What it asks of values that are known only on the device; see Call::demand.
+  const char* demand = nullptr;
 
   // Whether the result is a number, computed on the host.
   bool is_host() const {

@@ -5,6 +5,8 @@ namespace mlx_coverage {
 
 namespace {
 
+constexpr auto DIVISORS = "no integer to be divided by zero";
+
 using Unary = mx::array (*)(const mx::array&, mx::StreamOrDevice);
 using Binary = mx::array (*)(const mx::array&, const mx::array&, mx::StreamOrDevice);
 
@@ -23,6 +25,21 @@ mx::array binary(const Call& c) {
 template <Binary function>
 mx::array logical(const Call& c) {
   return function(c.array(0), c.array(1), c.stream());
+}
+
+// A quotient of integers by zero is an error in torch, and any number on a device.
+std::pair<mx::array, mx::array> dividend_and_divisor(const Call& c) {
+  auto [a, b] = c.operands(0, 1);
+  if (mx::issubdtype(mx::result_type({a, b}), mx::integer)) {
+    c.demand(mx::not_equal(b, mx::array(0, b.dtype()), c.stream()));
+  }
+  return {a, b};
+}
+
+template <Binary function>
+mx::array divide(const Call& c) {
+  auto [a, b] = dividend_and_divisor(c);
+  return function(a, b, c.stream());
 }
 
 mx::array astype(const Call& c) {
@@ -58,7 +75,7 @@ mx::array array_equal(const Call& c) {
 }
 
 Arrays divmod(const Call& c) {
-  auto [a, b] = c.operands(0, 1);
+  auto [a, b] = dividend_and_divisor(c);
   return mx::divmod(a, b, c.stream());
 }
 
@@ -126,7 +143,7 @@ Rows elementwise_functions() {
       {"bitwise_xor", 2, binary<mx::bitwise_xor>},
       {"divide", 2, binary<mx::divide>},
       {"equal", 2, binary<mx::equal>},
-      {"floor_divide", 2, binary<mx::floor_divide>},
+      {"floor_divide", 2, divide<mx::floor_divide>, DIVISORS},
       {"greater", 2, binary<mx::greater>},
       {"greater_equal", 2, binary<mx::greater_equal>},
       {"bitwise_left_shift", 2, binary<mx::left_shift>},
@@ -143,11 +160,11 @@ Rows elementwise_functions() {
       {"not_equal", 2, binary<mx::not_equal>},
       {"pow", 2, binary<mx::power>},
       {"power", 2, binary<mx::power>},
-      {"remainder", 2, binary<mx::remainder>},
+      {"remainder", 2, divide<mx::remainder>, DIVISORS},
       {"bitwise_right_shift", 2, binary<mx::right_shift>},
       {"right_shift", 2, binary<mx::right_shift>},
       {"subtract", 2, binary<mx::subtract>},
-      {"divmod", 2, divmod},
+      {"divmod", 2, divmod, DIVISORS},
       {"array_equal", 3, array_equal},
       {"allclose", 5, compare_closely<mx::allclose>},
       {"isclose", 5, compare_closely<mx::isclose>},

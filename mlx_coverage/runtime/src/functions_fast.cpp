@@ -46,16 +46,24 @@ mx::array attention(const Call& c) {
   } else {
     mask = c.maybe_array(4);
   }
-  return mx::fast::scaled_dot_product_attention(
-      c.array(0),
-      c.array(1),
-      c.array(2),
+  const auto query = c.array(0);
+  // On a CPU MLX has no fused kernel, and would round the scores of halves.
+  const auto widen = [&](const mx::array& a) {
+    const bool is_real = mx::issubdtype(a.dtype(), mx::floating);
+    return c.on_cpu() && is_real ? mx::astype(a, mx::float32, c.stream()) : a;
+  };
+  const auto widen_any = [&](std::optional<mx::array> a) { return a ? widen(*a) : a; };
+  const auto result = mx::fast::scaled_dot_product_attention(
+      widen(query),
+      widen(c.array(1)),
+      widen(c.array(2)),
       scale,
       mode,
-      mask,
-      c.maybe_array(5),
+      widen_any(mask),
+      widen_any(c.maybe_array(5)),
       c.flag(6),
       c.stream());
+  return mx::astype(result, query.dtype(), c.stream());
 }
 
 mx::array cross_entropy(const Call& c) {
@@ -83,7 +91,7 @@ Arrays gated_delta_update(const Call& c) {
 
 Rows fast_functions() {
   return {
-      {"fast.cross_entropy", 2, cross_entropy},
+      {"fast.cross_entropy", 2, cross_entropy, INDICES},
       {"fast.gated_delta_update", 7, gated_delta_update},
       {"fast.layer_norm", 4, layer_norm},
       {"fast.rms_norm", 3, rms_norm},

@@ -187,18 +187,18 @@ Rows indexing_functions() {
   return {
       {"indexing.slice", 4, slice},
       {"indexing.slice_update", 5, slice_update},
-      {"indexing.gather", 2, gather},
-      {"indexing.scatter", 4, scatter},
+      {"indexing.gather", 2, gather, INDICES},
+      {"indexing.scatter", 4, scatter, INDICES},
       {"diag", 2, [](const Call& c) { return mx::diag(c.array(0), c.integer(1), c.stream()); }},
       {"diagonal", 4,
        [](const Call& c) {
          return mx::diagonal(c.array(0), c.integer(1), c.integer(2), c.integer(3), c.stream());
        }},
-      {"put_along_axis", 4, put_along_axis},
+      {"put_along_axis", 4, put_along_axis, INDICES},
       {"slice", 4, slice_at},
       {"slice_update", 4, slice_update_at},
-      {"take", 3, take},
-      {"take_along_axis", 3, take_along_axis},
+      {"take", 3, take, INDICES},
+      {"take_along_axis", 3, take_along_axis, INDICES},
   };
 }
 

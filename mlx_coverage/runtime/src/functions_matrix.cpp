@@ -177,9 +177,9 @@ Rows matrix_functions() {
       {"einsum", 2, [](const Call& c) { return mx::einsum(c.text(0), c.arrays(1), c.stream()); }},
       {"from_fp8", 2,
        [](const Call& c) { return mx::from_fp8(c.array(0), c.dtype(1), c.stream()); }},
-      {"gather_mm", 5, gather_mm},
-      {"gather_qmm", 12, gather_qmm},
-      {"gather_qqmm", 11, gather_qqmm},
+      {"gather_mm", 5, gather_mm, INDICES},
+      {"gather_qmm", 12, gather_qmm, INDICES},
+      {"gather_qqmm", 11, gather_qqmm, INDICES},
       {"hadamard_transform", 2,
        [](const Call& c) {
          return mx::hadamard_transform(c.array(0), c.maybe_real(1), c.stream());
