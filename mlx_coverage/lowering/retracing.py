@@ -294,8 +294,9 @@ class _Retracer:
         return track_tensor_tree(value, proxy, constant=None, tracer=self._tracer)
 
     def _dispatch(self, node: Node) -> Any:
-        # What is computed anew for its sizes alone calls nothing that the table is about.
-        if not self._is_overriding and not self._is_inert(node.target):
+        # What is computed anew for its sizes alone is patched only where it would fall apart.
+        op = node.target
+        if not self._is_overriding and (op in self._composite or not self._is_inert(op)):
             self._is_overriding = True
             self.overriding.enter_context(override_composites(self._composite))
         with self._mode:
