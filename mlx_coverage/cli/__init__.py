@@ -62,7 +62,7 @@ def _make_parser() -> argparse.ArgumentParser:
         description="See which PyTorch ops of a model run on Apple's MLX through ExecuTorch, "
         "and run them there.",
         epilog="Exit codes: 0 passed; 1 a gate failed; 2 usage or unreadable input; 3 the model "
-        "failed to import or export; 4 a defect of mlx-coverage.",
+        "failed to import or export; 4 a defect of mlx-coverage; 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"mlx-coverage {__version__}")
     shared = _Parser(add_help=False)
