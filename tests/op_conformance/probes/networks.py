@@ -266,10 +266,8 @@ def list_resampling() -> Iterator[Probe]:
             yield from sweep(
                 f"F.interpolate(x, scale_factor={scale}, mode='{mode}')", FLOATS, x=IMAGE
             )
-            yield probe(
-                f"F.interpolate(x, scale_factor={scale}, mode='{mode}', recompute_scale_factor=True)",
-                x=IMAGE,
-            )
+            options = f"scale_factor={scale}, mode='{mode}', recompute_scale_factor=True"
+            yield probe(f"F.interpolate(x, {options})", x=IMAGE)
         for mode in ("bilinear", "bicubic"):
             yield probe(
                 f"F.interpolate(x, scale_factor={scale}, mode='{mode}', align_corners=True)",
