@@ -479,10 +479,6 @@ def list_transforms() -> Iterator[Probe]:
                 f"torch.fft.irfft(torch.view_as_complex(x), {size}, norm='{norm}')",
                 x=random(3, size // 2 + 1, 2),
             )
-            yield probe(
-                f"torch.fft.hfft(torch.view_as_complex(x), {size}, norm='{norm}')",
-                x=random(3, size // 2 + 1, 2),
-            )
     yield probe("torch.fft.irfft(torch.fft.rfft(x))", x=random(3, 8))
     yield probe("torch.fft.irfft2(torch.fft.rfft2(x), s=(5, 7))", x=random(2, 5, 7))
     yield probe("torch.view_as_real(torch.fft.fftn(x, dim=(0, -1)))", x=random(3, 4, 5))
