@@ -13,7 +13,7 @@ from tests.op_conformance.sample_running import REFUSED, Outcome, run_raising, r
 
 BRANCHES = 60
 # Outside the nightly profile one probe in so many, always the same.
-SHARE = 1 if settings.get_current_profile_name() == "nightly" else 4
+SHARE = 1 if settings.get_current_profile_name() == "nightly" else 8
 
 
 @pytest.mark.parametrize("topic", TOPICS)

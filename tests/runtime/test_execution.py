@@ -151,6 +151,20 @@ def test_an_index_outside_its_axis_fails(compiles: bool, index: int):
         method.execute(row, torch.tensor([0, index]))
 
 
+@pytest.mark.parametrize("start", [-1, 3, 2**32])
+def test_a_slice_that_starts_outside_fails(compiles: bool, start: int):
+    put = make_program(
+        inputs=[tensor(0, 4), tensor(1, 2), tensor(2, 1, dtype=INT64)],
+        calls=[Call("slice_update", (ArrayRef(0), ArrayRef(1), ArrayRef(2), (0,)), (3,))],
+        outputs=[result(3)],
+    )
+    method = load_program(put, (4,))
+    (updated,) = method.execute(torch.zeros(4), torch.ones(2), torch.tensor([2]))
+    assert updated.tolist() == [0, 0, 1, 1]
+    with pytest.raises(RuntimeError):
+        method.execute(torch.zeros(4), torch.ones(2), torch.tensor([start]))
+
+
 def test_state_is_updated_in_place():
     rows = 1 << 16
     cache = make_program(

@@ -46,7 +46,11 @@ mx::array bound_starts(
   }
   const auto s = call.stream();
   const auto most = mx::array(last.begin(), {static_cast<int>(last.size())}, mx::int32);
-  const auto bounded = mx::clip(mx::astype(starts, mx::int32, s), mx::array(0), most, s);
+  // int64 holds every start: a narrower one could wrap into the array.
+  const auto wide = mx::astype(starts, mx::int64, s);
+  const auto bounded = mx::astype(
+      mx::clip(wide, mx::array(int64_t{0}), mx::astype(most, mx::int64, s), s), mx::int32, s);
+  call.demand(mx::equal(bounded, wide, s));
   return starts.ndim() == 0 ? mx::reshape(bounded, {}, s) : bounded;
 }
 

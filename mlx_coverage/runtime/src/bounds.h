@@ -12,7 +12,8 @@ inline constexpr auto INDICES = "indices inside the axis that they count along";
 // execution then fails if one was outside.
 mx::array bound_indices(const Call& call, const mx::array& indices, int size);
 
-// Starts of a slice of `sizes` on some axes of `array`, kept so that the slice ends inside it.
+// Starts of a slice of `sizes` on some axes of `array`, kept so that the slice ends inside it; the
+// execution then fails if one was outside.
 mx::array bound_starts(
     const Call& call,
     const mx::array& starts,

@@ -195,8 +195,8 @@ Rows indexing_functions() {
          return mx::diagonal(c.array(0), c.integer(1), c.integer(2), c.integer(3), c.stream());
        }},
       {"put_along_axis", 4, put_along_axis, INDICES},
-      {"slice", 4, slice_at},
-      {"slice_update", 4, slice_update_at},
+      {"slice", 4, slice_at, INDICES},
+      {"slice_update", 4, slice_update_at, INDICES},
       {"take", 3, take, INDICES},
       {"take_along_axis", 3, take_along_axis, INDICES},
   };

@@ -36,8 +36,11 @@ LAYOUTS = {
     "rolled": "x.roll(1, -1)",
 }
 READERS = (
-    "v + v.mean()", "v.sum(-1)", "v.softmax(-1)", "v.cumsum(0)", "v.sort(0)", "v.reshape(-1)", "v.max(0)", "v @ v.transpose(-1, -2) if v.dim() > 1 else v",
-    "v.contiguous().view(-1) * 2", "torch.cat([v, v], 0)", "v[..., -1]", "F.layer_norm(v, v.shape[-1:])", "v.gather(0, torch.zeros_like(v, dtype=torch.int64))", "v.argmax()", "torch.where(v > 3, v, -v)",
+    "v + v.mean()", "v.sum(-1)", "v.softmax(-1)", "v.cumsum(0)", "v.sort(0)", "v.reshape(-1)",
+    "v.max(0)", "v @ v.transpose(-1, -2) if v.dim() > 1 else v",
+    "v.contiguous().view(-1) * 2", "torch.cat([v, v], 0)", "v[..., -1]",
+    "F.layer_norm(v, v.shape[-1:])", "v.gather(0, torch.zeros_like(v, dtype=torch.int64))",
+    "v.argmax()", "torch.where(v > 3, v, -v)",
 )  # fmt: skip
 
 
@@ -204,11 +207,7 @@ def list_writes() -> Iterator[Probe]:
         yield probe("x.index_put((y,), v)", x=x, y=TWICE, v=v[2:3].expand(5, 5).contiguous())
         yield probe("x.index_put((y, y), v, accumulate=True)", x=x, y=TWICE, v=v[:, 0].contiguous())
         yield probe("x.index_add(0, y, v)", x=x, y=TWICE.abs(), v=v)
-        yield (
-            probe("x.index_add(0, y, v, alpha=-2)", x=x, y=TWICE.abs(), v=v)
-            if dtype != torch.uint8
-            else probe("x + v[:4]", x=x, v=v)
-        )
+        yield probe("x.index_add(0, y, v, alpha=-2)", x=x, y=TWICE.abs(), v=v)
         yield probe("x.scatter_add(1, y, v)", x=x, y=torch.tensor([[0, 0, 4, 4, 4]] * 3), v=v)
         yield probe("x.index_copy(0, y, v)", x=x, y=torch.tensor([2, 0]), v=v[:2].contiguous())
         yield probe("x.scatter(1, y, v)", x=x, y=torch.tensor([[0, 2, 4], [1, 0, 3]]), v=v)
@@ -221,12 +220,10 @@ def list_writes() -> Iterator[Probe]:
                     y=torch.tensor([[0, 0, 3, 3, 1], [0, 0, 3, 1, 1]]),
                     v=v,
                 )
-                yield probe(
-                    f"x.index_reduce(0, y, v, '{'prod' if reduce == 'sum' else reduce}', include_self={include})",
-                    x=x,
-                    y=TWICE.abs(),
-                    v=v,
-                )
+        for reduce in ("prod", "mean", "amax", "amin"):
+            for include in (True, False):
+                source = f"x.index_reduce(0, y, v, '{reduce}', include_self={include})"
+                yield probe(source, x=x, y=TWICE.abs(), v=v)
         yield probe("x.masked_fill(y, 3)", x=x, y=SQUARE > 7)
         yield probe("x.masked_scatter(y, v)", x=x, y=SQUARE > 7, v=v)
         yield probe("x.index_put((y,), torch.tensor(3, dtype=x.dtype))", x=x, y=SQUARE > 7)

@@ -40,13 +40,9 @@ def list_convolutions() -> Iterator[Probe]:
         ):
             if "=3" in options and module == "3d":
                 x = random(2, 4, 7, 8, 9)
-            yield from sweep(
-                f"F.conv{module}(x, w, b, {options})",
-                FLOATS,
-                x=x,
-                w=constant(8, 4 // group, *suffix),
-                b=constant(8),
-            )
+            w, b = constant(8, 4 // group, *suffix), constant(8)
+            yield probe(f"F.conv{module}(x, w, b, {options})", x=x, w=w, b=b)
+            yield from sweep(f"F.conv{module}(x, w, None, {options})", HALVES, x=x, w=w)
             yield probe(
                 f"F.conv{module}(x, w, None, {options})",
                 x=x[0].clone(),
@@ -57,6 +53,7 @@ def list_convolutions() -> Iterator[Probe]:
         x=IMAGE,
         w=constant(5, 4, 3, 2),
     )
+    yield from sweep("F.conv2d(x, w, b)", HALVES, x=IMAGE, w=constant(8, 4, 3, 2), b=constant(8))
     yield probe("F.conv2d(x, w, padding='same')", x=IMAGE, w=constant(5, 4, 4, 2))
     yield probe("F.conv2d(F.pad(x, (1, 0, 2, 1)), w)", x=IMAGE, w=constant(5, 4, 3, 3))
     for options in (
@@ -74,13 +71,9 @@ def list_convolutions() -> Iterator[Probe]:
             ("2d", IMAGE, (3, 2)),
             ("3d", VOLUME, (3, 2, 3)),
         ):
-            yield from sweep(
-                f"F.conv_transpose{module}(x, w, b, {options})",
-                FLOATS,
-                x=x,
-                w=constant(4, 6 // group, *suffix),
-                b=constant(6),
-            )
+            w, b = constant(4, 6 // group, *suffix), constant(6)
+            yield probe(f"F.conv_transpose{module}(x, w, b, {options})", x=x, w=w, b=b)
+            yield from sweep(f"F.conv_transpose{module}(x, w, None, {options})", HALVES, x=x, w=w)
             yield probe(
                 f"F.conv_transpose{module}(x, w, None, {options})",
                 x=x[0].clone(),
@@ -266,10 +259,8 @@ def list_resampling() -> Iterator[Probe]:
             yield from sweep(
                 f"F.interpolate(x, scale_factor={scale}, mode='{mode}')", FLOATS, x=IMAGE
             )
-            yield probe(
-                f"F.interpolate(x, scale_factor={scale}, mode='{mode}', recompute_scale_factor=True)",
-                x=IMAGE,
-            )
+            options = f"scale_factor={scale}, mode='{mode}', recompute_scale_factor=True"
+            yield probe(f"F.interpolate(x, {options})", x=IMAGE)
         for mode in ("bilinear", "bicubic"):
             yield probe(
                 f"F.interpolate(x, scale_factor={scale}, mode='{mode}', align_corners=True)",
@@ -486,10 +477,6 @@ def list_transforms() -> Iterator[Probe]:
             )
             yield probe(
                 f"torch.fft.irfft(torch.view_as_complex(x), {size}, norm='{norm}')",
-                x=random(3, size // 2 + 1, 2),
-            )
-            yield probe(
-                f"torch.fft.hfft(torch.view_as_complex(x), {size}, norm='{norm}')",
                 x=random(3, size // 2 + 1, 2),
             )
     yield probe("torch.fft.irfft(torch.fft.rfft(x))", x=random(3, 8))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,14 +101,15 @@ def sweep(source: str, dtypes: Iterable[torch.dtype], /, **values: Any) -> Itera
     tensors = [v for v in values.values() if isinstance(v, torch.Tensor)]
     floating = any(t.is_floating_point() for t in tensors)
 
-    def convert(tensor: torch.Tensor) -> torch.Tensor:
+    def convert(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         if floating and not tensor.is_floating_point():
             return tensor
         converted = tensor.to(dtype)
         return torch.nn.Buffer(converted) if isinstance(tensor, torch.nn.Buffer) else converted
 
     for dtype in dtypes:
-        yield probe(source, **tree_map_only(torch.Tensor, convert, values))
+        cast = partial(convert, dtype=dtype)
+        yield probe(source, **tree_map_only(torch.Tensor, cast, values))
 
 
 def random(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:

@@ -182,14 +182,19 @@ def list_integers() -> Iterator[Probe]:
     yield probe("2 ** x", x=negative)
     for source in ("x + 1", "x - 1", "x * 3", "x // 3", "x % 1000", "x // -1", "x == y", "x < y",
                    "torch.maximum(x, y)", "x.sum()", "x.max()", "x.argmax()", "x.sort()[0]",
-                   "x.cumsum(0)", "x.cumprod(0)", "x.prod()", "x & y", "x ^ y", "~x", "x.to(torch.int32)",
-                   "x.to(torch.int8)", "x.to(torch.uint8)", "x.float()", "x.half()", "x.bool()", "x.clamp(-5, 2**40)", "x.clamp(max=2**53 + 1)",
+                   "x.cumsum(0)", "x.cumprod(0)", "x.prod()", "x & y", "x ^ y", "~x",
+                   "x.to(torch.int32)",
+                   "x.to(torch.int8)", "x.to(torch.uint8)", "x.float()", "x.half()", "x.bool()",
+                   "x.clamp(-5, 2**40)", "x.clamp(max=2**53 + 1)",
                    "x.eq(2**53 + 1)", "x.ge(2**62 + 1)", "x.sign()", "torch.where(x > y, x, y)",
                    "x.topk(3)[0]", "torch.remainder(x, y)", "torch.gcd(x, y)", "x.diff()",
-                   "torch.isin(x, y)", "torch.searchsorted(torch.sort(x)[0], y)", "x.unique(sorted=True)",
-                   "x / 3", "x * 1.5", "x.masked_fill(y > 0, 2**53 + 1)", "F.pad(x, (1, 1), value=2**53 + 1)",
+                   "torch.isin(x, y)", "torch.searchsorted(torch.sort(x)[0], y)",
+                   "x.unique(sorted=True)",
+                   "x / 3", "x * 1.5", "x.masked_fill(y > 0, 2**53 + 1)",
+                   "F.pad(x, (1, 1), value=2**53 + 1)",
                    "torch.full_like(x, 2**53 + 1)", "x.amax()", "x.cummax(0)[0]", "torch.dot(x, y)",
-                   "x[:, None] @ y[None]", "x.all()", "x.any()", "x.remainder(2**53 + 1)"):  # fmt: skip
+                   "x[:, None] @ y[None]", "x.all()", "x.any()", "x.remainder(2**53 + 1)",
+               ):  # fmt: skip
         others = {"y": LARGE.flip(0)} if re.search(r"\by\b", source) else {}
         yield probe(source, x=LARGE, **others)
     for source in ("~x", "x & y", "x | y", "x ^ y"):

@@ -22,23 +22,33 @@ EMPTY = torch.zeros(0)
 HOLLOW = torch.zeros(2, 0, 3)
 
 REDUCTIONS = (
-    "sum mean prod amax amin max min argmax argmin all any std var norm logsumexp nansum nanmean median "
-    "count_nonzero cumsum cumprod cummax cummin softmax log_softmax sort topk flip"
+    "sum mean prod amax amin max min argmax argmin all any std var norm logsumexp nansum "
+    "nanmean median count_nonzero cumsum cumprod cummax cummin softmax log_softmax sort "
+    "topk flip"
 ).split()
 
 
 def list_accumulation() -> Iterator[Probe]:
     for dtype in (*INTEGERS, torch.bool):
         x = FULL.to(dtype)
-        for source in ("x.sum()", "x.sum(1)", "x.prod(0)", "x.cumsum(1)", "x.cumprod(1)", "x.sum(1, dtype=torch.float32)",
-                       "x.mean(1, dtype=torch.float32)", "x.sum(dtype=torch.int32)", "x.sum(dtype=torch.int8)", "x.sum(0, dtype=torch.float16)",
-                       "x.cumsum(0, dtype=torch.float32)", "x.cumsum(1, dtype=torch.int8)", "x.cumsum(1, dtype=torch.int32)", "x.prod(dtype=torch.float32)", "x.amax(1)", "x.amin()", "x.all()", "x.any(1)",
-                       "x.count_nonzero()", "torch.sum(x, (0, 1), keepdim=True)", "x.float().var(1)", "x.max(1)", "x.argmax(1)",
+        for source in (
+            "x.sum()", "x.sum(1)", "x.prod(0)", "x.cumsum(1)", "x.cumprod(1)",
+            "x.sum(1, dtype=torch.float32)",
+                       "x.mean(1, dtype=torch.float32)", "x.sum(dtype=torch.int32)",
+                       "x.sum(dtype=torch.int8)", "x.sum(0, dtype=torch.float16)",
+                       "x.cumsum(0, dtype=torch.float32)", "x.cumsum(1, dtype=torch.int8)",
+                       "x.cumsum(1, dtype=torch.int32)", "x.prod(dtype=torch.float32)",
+                       "x.amax(1)", "x.amin()", "x.all()", "x.any(1)",
+                       "x.count_nonzero()", "torch.sum(x, (0, 1), keepdim=True)",
+                       "x.float().var(1)", "x.max(1)", "x.argmax(1)",
                        "x.sum(1, dtype=torch.bool)"):  # fmt: skip
             yield probe(source, x=x)
     for source in (
-        "x.mean()", "x.sum()", "x.sum(0)", "x.cumsum(0)", "x.var()", "x.std()", "x.norm()", "x.logsumexp(0)",
-        "x.mean(dtype=torch.float32)", "x.sum(dtype=torch.float32)", "x.cumsum(0, dtype=torch.float32)", "x.softmax(0)", "x.norm(p=1)", "x.mean(0, keepdim=True)",
+        "x.mean()", "x.sum()", "x.sum(0)", "x.cumsum(0)", "x.var()", "x.std()", "x.norm()",
+        "x.logsumexp(0)",
+        "x.mean(dtype=torch.float32)", "x.sum(dtype=torch.float32)",
+        "x.cumsum(0, dtype=torch.float32)", "x.softmax(0)", "x.norm(p=1)",
+        "x.mean(0, keepdim=True)",
         "torch.var_mean(x)", "x.abs().max()", "F.normalize(x, dim=0)", "x.nanmean()", "x.prod(0)",
     ):  # fmt: skip
         for dtype in HALVES:
@@ -55,9 +65,15 @@ def list_accumulation() -> Iterator[Probe]:
     yield probe("x.cumprod(0)", x=torch.full((60,), 1.3).half())
     yield probe("x.mean()", x=torch.full((1000,), 3e38))
     large = random(8, 64) + 1e4
-    for source in ("x.var(1)", "x.std(1)", "x.var(1, correction=0)", "x.std(1, correction=0.5)", "x.var(1, correction=63)", "x.var(1, correction=70)",
-                   "torch.var_mean(x, 1)", "torch.std_mean(x, (0, 1), keepdim=True)", "x.var((0, 1), correction=3)", "x.cov()", "x.corrcoef()",
-                   "F.layer_norm(x, (64,))", "F.layer_norm(x, (8, 64))", "F.group_norm(x.view(2, 4, 64), 2)", "F.instance_norm(x.view(2, 4, 64))", "F.rms_norm(x, (64,))"):  # fmt: skip
+    for source in (
+        "x.var(1)", "x.std(1)", "x.var(1, correction=0)", "x.std(1, correction=0.5)",
+        "x.var(1, correction=63)", "x.var(1, correction=70)",
+                   "torch.var_mean(x, 1)", "torch.std_mean(x, (0, 1), keepdim=True)",
+                   "x.var((0, 1), correction=3)",
+                   "F.layer_norm(x, (64,))", "F.layer_norm(x, (8, 64))",
+                   "F.group_norm(x.view(2, 4, 64), 2)", "F.instance_norm(x.view(2, 4, 64))",
+                   "F.rms_norm(x, (64,))",
+               ):  # fmt: skip
         yield probe(source, x=large)
         yield probe(source, x=random(8, 64) * 1e-3 + 100)
         yield probe(source, x=random(8, 64).half() + 500)
@@ -168,10 +184,24 @@ def list_shapes() -> Iterator[Probe]:
     ):
         yield probe(source, x=EMPTY)
         yield probe(source, x=HOLLOW)
-    for source in ("x.sum(1)", "x.prod(1)", "x.mean(1)", "x.all(1)", "x.any(1)", "x.norm(dim=1)", "x.logsumexp(1)", "x.var(1)", "x.cumsum(1)", "x.cumprod(1)", "x.softmax(1)", "x.log_softmax(1)",
-                   "x.sum(0)", "x.amax(0)", "x.argmax(0)", "x.max(0)", "x.sort(1)", "x.sort(0)", "x.topk(0, 1)", "x.cummax(1)", "x.cummax(0)", "x.flip(1)", "x.std(0)", "x.softmax(0)", "x.median(0)", "x.sum((0, 1))", "x.sum((0, 2), keepdim=True)", "x.mean((0, 2))",
-                   "x + 1", "x.exp()", "x == x", "x.transpose(0, 1) * 2", "x.reshape(0, 6) * 2", "x.relu()", "x.clamp(0, 1)", "x.roll(1, 0)", "x.repeat(2, 1, 2)", "x.tril()", "F.pad(x, (1, 1))", "F.pad(x, (0, 0, 2, 1), value=3.0)",
-                   "x.logcumsumexp(1)", "x.unfold(1, 0, 1)", "x.gather(1, torch.zeros(2, 0, 3, dtype=torch.int64))", "x[:, torch.zeros(0, dtype=torch.int64)]", "x.index_select(1, torch.zeros(0, dtype=torch.int64))", "F.gelu(x)", "F.layer_norm(x, (3,))", "F.layer_norm(x, (0, 3))", "x.to(torch.int32)", "x.diff(dim=0)", "torch.var_mean(x, 1)"):  # fmt: skip
+    for source in (
+        "x.sum(1)", "x.prod(1)", "x.mean(1)", "x.all(1)", "x.any(1)", "x.norm(dim=1)",
+        "x.logsumexp(1)", "x.var(1)", "x.cumsum(1)", "x.cumprod(1)", "x.softmax(1)",
+        "x.log_softmax(1)",
+                   "x.sum(0)", "x.amax(0)", "x.argmax(0)", "x.max(0)", "x.sort(1)", "x.sort(0)",
+                   "x.topk(0, 1)", "x.cummax(1)", "x.cummax(0)", "x.flip(1)", "x.std(0)",
+                   "x.softmax(0)", "x.median(0)", "x.sum((0, 1))",
+                   "x.mean((0, 2))",
+                   "x + 1", "x.exp()", "x == x", "x.transpose(0, 1) * 2", "x.reshape(0, 6) * 2",
+                   "x.relu()", "x.clamp(0, 1)", "x.roll(1, 0)", "x.repeat(2, 1, 2)", "x.tril()",
+                   "F.pad(x, (1, 1))", "F.pad(x, (0, 0, 2, 1), value=3.0)",
+                   "x.logcumsumexp(1)", "x.unfold(1, 0, 1)",
+                   "x.gather(1, torch.zeros(2, 0, 3, dtype=torch.int64))",
+                   "x[:, torch.zeros(0, dtype=torch.int64)]",
+                   "x.index_select(1, torch.zeros(0, dtype=torch.int64))", "F.gelu(x)",
+                   "F.layer_norm(x, (3,))", "F.layer_norm(x, (0, 3))", "x.to(torch.int32)",
+                   "x.diff(dim=0)", "torch.var_mean(x, 1)",
+               ):  # fmt: skip
         yield probe(source, x=HOLLOW)
         yield probe(source, x=HOLLOW.half())
     yield probe("torch.cat([x, y])", x=EMPTY, y=random(3))
@@ -232,8 +262,15 @@ def list_shapes() -> Iterator[Probe]:
         m=constant(4),
         v=torch.nn.Buffer(torch.ones(4)),
     )
-    for source in ("x.reshape(())", "x.reshape(1, 1)", "x[None]", "x.expand(3)", "x.view(1)", "x.unsqueeze(-1)", "x.squeeze()", "x.flatten()", "x.permute(())", "x.repeat(2)", "x[...]", "x.t()", "x.transpose(0, -1)",
-                   "x.index_select(0, torch.tensor([0]))", "x.index_fill(0, torch.tensor(0), 3)", "x.masked_fill(x > 0, 1)", "x.where(x > 3, 7)", "x.take(torch.tensor([0, 0]))", "x.tile(2)", "x.clamp(0, 1)", "x.roll(1)", "x.roll(1, 0)", "x.cumsum(0)", "x.expand(2, 3)"):  # fmt: skip
+    for source in (
+        "x.reshape(())", "x.reshape(1, 1)", "x[None]", "x.expand(3)", "x.view(1)",
+        "x.unsqueeze(-1)", "x.squeeze()", "x.flatten()", "x.permute(())", "x.repeat(2)", "x[...]",
+        "x.t()", "x.transpose(0, -1)",
+                   "x.index_select(0, torch.tensor([0]))", "x.index_fill(0, torch.tensor(0), 3)",
+                   "x.masked_fill(x > 0, 1)", "x.where(x > 3, 7)", "x.take(torch.tensor([0, 0]))",
+                   "x.tile(2)", "x.clamp(0, 1)", "x.roll(1)", "x.roll(1, 0)", "x.cumsum(0)",
+                   "x.expand(2, 3)",
+               ):  # fmt: skip
         yield probe(f"({source}) + 1", x=SCALAR)
     yield probe("x.scatter(0, y, 5.0)", x=SCALAR, y=torch.tensor(0))
     yield probe("x.scatter_add(0, y, z)", x=SCALAR, y=torch.tensor(0), z=SCALAR)
