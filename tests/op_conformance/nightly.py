@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run_worker(batch, given)
         pending = [name for name in batch if not _path(given.folder, name).exists()] + pending
     results = [json.loads(p.read_text()) for p in sorted(given.folder.glob("*.json"))]
-    given.table.write_text(render(results, given.cap, count), encoding="utf-8")
+    given.table.write_text(render(results, count), encoding="utf-8")
     found: Counter[str] = Counter()
     for result in results:
         found.update(result["kinds"])
@@ -145,6 +145,7 @@ def measure(name: str, cap: int | None, folder: Path) -> None:
     every = {**outcomes, **errors}
     result = {
         "op": name,
+        "cap": cap,
         "aten": sorted(map(str, targets)),
         "related": related,
         "dtypes": list(dict.fromkeys(sample.partition("-")[0] for sample in outcomes)),

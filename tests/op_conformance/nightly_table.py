@@ -17,18 +17,15 @@ KINDS = {
 }
 
 
-def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int) -> str:
+def render(results: Sequence[Mapping[str, Any]], op_count: int) -> str:
     """The page.
 
     Args:
         results: as `nightly.measure` writes them, one for each op measured.
-        cap: samples per op and dtype that the run was bounded to.
         op_count: number of ops in op_db.
     """
     related = [result for result in results if result["related"]]
     totals, raising = _sum(related, "kinds"), _sum(related, "raising")
-    bound = f"at most {cap} per op and dtype, evenly spaced over torch's" if cap else "all"
-    again = f" ARGUMENTS='--cap {cap}'" if cap else ""
     versions = ", ".join(f"{n} {version(n)}" for n in ("torch", "executorch", "mlx"))
     lines = [
         "# Torch's operator samples",
@@ -36,7 +33,7 @@ def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int)
         "Inputs written by the authors of torch: the sample, reference and error inputs of",
         "`torch.testing._internal.common_methods_invocations.op_db`, in float32, float16,",
         "bfloat16, int32, int64 and bool;",
-        f"{bound}. Every sample goes through",
+        f"{_describe_bounds(results)}. Every sample goes through",
         "`torch.export`, `MLXPartitioner`, the payload and the C++ runtime on the MLX CPU device,",
         "many samples of an op in one program, and is compared with eager torch by the criterion",
         "of [ADR 3](../docs/adr/0003-numeric-criterion.md). Samples that eager torch refuses, and",
@@ -44,7 +41,8 @@ def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int)
         "out contiguously, as ExecuTorch takes them. The last column holds the error inputs: `ok`",
         "where export, lowering or the runtime raises as torch does.",
         "",
-        f"Reproduce: `make conformance-samples{again}`. Measured with {versions}.",
+        "Reproduce: `make conformance-samples`, for a part of the samples with "
+        f"`ARGUMENTS='--cap 2'`. Measured with {versions}.",
         "",
         f"Measured: {len(results)} of {op_count} ops; {len(related)} of them make an ATen call",
         "that the registry names or ExecuTorch decomposes, the others are listed at the end.",
@@ -73,6 +71,17 @@ def render(results: Sequence[Mapping[str, Any]], cap: int | None, op_count: int)
         lines += ["## Ops that make no ATen call that the delegate may meet", ""]
         lines += [f"- `{r['op']}`: {', '.join(f'`{op}`' for op in r['aten'])}" for r in rest]
     return "\n".join([*lines, ""])
+
+
+def _describe_bounds(results: Sequence[Mapping[str, Any]]) -> str:
+    caps = Counter(result["cap"] for result in results)
+    if set(caps) <= {None}:
+        return "all of them"
+    words = [
+        f"at most {cap} per op and dtype, evenly spaced over torch's, of {count} ops"
+        for cap, count in sorted(item for item in caps.items() if item[0])
+    ]
+    return "; ".join([*words, *([f"all of {caps[None]} ops"] if caps[None] else [])])
 
 
 def _sum(results: Iterable[Mapping[str, Any]], field: str) -> Counter[str]:

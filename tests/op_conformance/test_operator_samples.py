@@ -123,6 +123,7 @@ def test_a_worker_that_does_not_start_is_no_finding(
 
 RESULT = {
     "op": "abs",
+    "cap": 2,
     "aten": ["aten.abs.default"],
     "related": True,
     "dtypes": ["float32"],
@@ -136,6 +137,7 @@ RESULT = {
 
 
 def test_the_table_lists_what_is_wrong() -> None:
-    page = render([RESULT], 2, 700)
-    assert "1 of 700 ops" in page
+    page = render([RESULT, RESULT | {"cap": None}], 700)
+    assert "at most 2 per op and dtype, evenly spaced over torch's, of 1 ops; all of 1 ops" in page
+    assert "2 of 700 ops" in page
     assert "- `abs` float32-1: the process ended | with -11" in page
