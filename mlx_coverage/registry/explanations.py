@@ -158,8 +158,8 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "program is recorded once, so such a number must be known at export; sizes "
         "themselves may be dynamic.",
         Example(
-            "return torch.nn.functional.pad(x, (0, x.shape[0]))",
-            better="return torch.cat([x, x.new_zeros(x.shape[0], x.shape[0])], dim=1)",
+            "return torch.nn.functional.conv1d(torch.ones(1, 1, 9), x[:, None])",
+            better="return torch.ones(1, 9).unfold(1, x.shape[1], 1) @ x.t()",
             dynamic=True,
         ),
     ),

@@ -7,14 +7,19 @@ from torch.export import Dim
 aten = torch.ops.aten
 
 
-class Padding(nn.Module):
-    """How much it pads must be known at export; the batch may stay dynamic."""
+class Filter(nn.Module):
+    """How long the filter is must be known at export; the batch may stay dynamic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taps = nn.Parameter(torch.linspace(-1, 1, 64))
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.pad(x.sin(), (0, x.shape[1])).cos()
+        taps = self.taps[: x.shape[1]]
+        return nn.functional.conv1d(x.sin()[:, None], taps[None, None]).cos()
 
 
-PADDED = {"x": {0: Dim("batch", max=8), 1: Dim("length", max=64)}}
+FILTERED = {"x": {0: Dim("batch", max=8), 1: Dim("length", max=64)}}
 
 
 class Smoother(nn.Module):

@@ -21,14 +21,15 @@ from mlx_coverage.cli.execution import execute
 from mlx_coverage.lowering import backend
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import reasons
+from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops import FAMILIES
-from mlx_coverage.registry.rules import Predicate
+from mlx_coverage.registry.rules import Dtype, Predicate
 from mlx_coverage.registry.spec import Family, Registry
 from mlx_coverage.report.text import render_text
 from tests.analyze import fixable
 
-PAD = ("aten.constant_pad_nd.default", "op/dynamic-argument")
+FILTER = ("aten.convolution.default", "op/dynamic-argument")
 SMOOTHING = ("aten._upsample_bilinear2d_aa.default", "op/no-entry")
 WITHOUT_SMOOTHING = Registry(
     [
@@ -37,10 +38,24 @@ WITHOUT_SMOOTHING = Registry(
     ]
 )
 MEAN = ("aten.mean.dim", "op/dtype")
+FLOATS_ALONE = Registry(
+    [
+        replace(
+            family,
+            specs=[
+                replace(spec, rules=(*spec.rules, Dtype("self", FLOAT)))
+                if spec.name == MEAN[0]
+                else spec
+                for spec in family.specs
+            ],
+        )
+        for family in FAMILIES
+    ]
+)
 
 
 class IntegerMean(nn.Module):
-    """torch's decomposition casts first; the op as a whole takes floats alone."""
+    """torch's decomposition casts first."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(1, dtype=torch.float32).cos() + 1
@@ -78,7 +93,7 @@ INTEGERS = torch.tensor([[7, -3, 12, 5], [1, 0, -9, 4]])
 
 
 def test_decomposition_is_verified() -> None:
-    (fix,) = find(IntegerMean(), INTEGERS)[MEAN]
+    (fix,) = find(IntegerMean(), INTEGERS, registry=FLOATS_ALONE)[MEAN]
     assert (fix.kind, fix.verified) == ("decomposition", True)
     assert fix.gained == 3
     assert fix.error is not None
@@ -87,7 +102,9 @@ def test_decomposition_is_verified() -> None:
 
 def test_partitioner_applies_decompositions() -> None:
     programs = export_methods({"forward": Exportable(IntegerMean(), (INTEGERS,))})
-    lowering = lower_methods(programs, partial(MLXPartitioner, fix_decompositions=True))
+    lowering = lower_methods(
+        programs, partial(MLXPartitioner, registry=FLOATS_ALONE, fix_decompositions=True)
+    )
     plan = lowering.plans["forward"]
     assert (len(plan.partitions), plan.delegated) == (1, len(plan.placements))
     found = execute(lowering.lowered, "forward", [INTEGERS])
@@ -110,7 +127,7 @@ def test_wrong_decomposition_is_not_shown(monkeypatch: pytest.MonkeyPatch, facto
         return decompose(self, dim, keepdim, dtype=dtype)
 
     monkeypatch.setitem(decomposition_table, torch.ops.aten.mean.dim, adapt)
-    found = find(IntegerMean(), INTEGERS)
+    found = find(IntegerMean(), INTEGERS, registry=FLOATS_ALONE)
     assert [fix.verified for fix in found.get(MEAN, ())] == ([True] if factor == 1 else [])
 
 
@@ -133,8 +150,8 @@ def test_cast_at_inputs_and_outputs_is_verified_as_float32() -> None:
 
 @pytest.mark.parametrize("named", [True, False])
 def test_static_dimension_is_verified_and_the_others_stay_dynamic(named: bool) -> None:
-    shapes = fixable.PADDED if named else tuple(fixable.PADDED.values())
-    (fix,) = find(fixable.Padding(), torch.randn(2, 6), shapes=shapes)[PAD]
+    shapes = fixable.FILTERED if named else tuple(fixable.FILTERED.values())
+    (fix,) = find(fixable.Filter(), torch.randn(2, 6), shapes=shapes)[FILTER]
     assert (fix.kind, fix.verified, fix.partitions_saved) == ("static", True, 1)
     assert fix.change == 'dynamic_shapes["x"][1] = Dim.STATIC  # always 6'
 
@@ -144,9 +161,9 @@ def test_sizes_that_depend_on_data_cannot_be_made_static() -> None:
         def forward(self, x: Tensor) -> Tensor:
             kept = torch.nonzero(x).shape[0]
             torch._check(kept < 9)
-            return nn.functional.pad(x, (0, kept))
+            return nn.functional.conv1d(x[None], torch.ones(kept)[None, None])
 
-    assert PAD not in find(Kept(), torch.ones(4))
+    assert FILTER not in find(Kept(), torch.ones(4))
 
 
 def test_overload_is_verified() -> None:
@@ -294,14 +311,15 @@ def test_without_weights_a_fix_is_a_proposal() -> None:
 
 def test_search_that_breaks_leaves_the_report() -> None:
     methods = {"forward": Exportable(IntegerMean(), (INTEGERS,))}
+    make = partial(MLXPartitioner, registry=FLOATS_ALONE)
     programs = export_methods(methods)
-    planned = plan_methods(programs, MLXPartitioner)
+    planned = plan_methods(programs, make)
 
     def run(lowered: object, method: str, inputs: object) -> list[Tensor]:
         raise KeyError("lost")
 
     report = add_fixes(
-        summarize("model", planned), *try_fixes(methods, programs, planned, MLXPartitioner, run)
+        summarize("model", planned), *try_fixes(methods, programs, planned, make, run)
     )
     assert report.missing == ("fixes: KeyError: 'lost'",)
     assert report.methods[0].findings[0].fixes == ()

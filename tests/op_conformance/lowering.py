@@ -164,8 +164,12 @@ def list_inputs(case: Case) -> list[torch.Tensor]:
 
 def make_contiguous(case: Case) -> Case:
     """The case with its tensors laid out as an ExecuTorch input is by default."""
-    arguments = tree_map_only(torch.Tensor, lambda t: t.contiguous().clone(), case.arguments)
-    return case.replace(**arguments)
+    return case.replace(**tree_map_only(torch.Tensor, _lay_out, case.arguments))
+
+
+def _lay_out(tensor: torch.Tensor) -> torch.Tensor:
+    # `contiguous` leaves a tensor without elements as it is, strides of 0 included.
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
 
 
 def gives_tensors(spec: OpSpec) -> bool:
