@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 from torch._prims_common import elementwise_dtypes
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from mlx_coverage.registry.spec import Promotion
@@ -324,10 +326,7 @@ class Reference:
             if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
                 return tensor
             wide = tensor.to(torch.complex128 if tensor.dtype.is_complex else torch.float64)
-            if scale:
-                signs = torch.randint(0, 2, wide.shape, generator=generator).double() * 2 - 1
-                wide = wide * (1 + scale * signs)
-            return wide
+            return _perturb(wide, scale, generator) if scale else wide
 
         values = tree_map_only(torch.Tensor, widen, self._converted())
         values = {
@@ -336,7 +335,10 @@ class Reference:
             else value
             for name, value in values.items()
         }
-        results = flatten(self._case.run_torch(values))
+        # Each call of a function rounds; within one call, that is the op's own business.
+        is_function = scale and not isinstance(self._case.spec.target, OpOverload)
+        with _Rounding(scale, generator) if is_function else nullcontext():
+            results = flatten(self._case.run_torch(values))
         return [torch.view_as_real(r) if r.is_complex() else r.to(torch.float64) for r in results]
 
     def _converted(self) -> dict[str, Any]:
@@ -372,6 +374,31 @@ class Reference:
             else value
             for name, value in case.arguments.items()
         }
+
+
+class _Rounding(TorchDispatchMode):
+    """Has the result of each call off by a rounding."""
+
+    def __init__(self, scale: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self._scale = scale
+        self._generator = generator
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.is_view or func._schema.is_mutable:
+            return result
+        return tree_map_only(torch.Tensor, self._round, result)
+
+    def _round(self, tensor: torch.Tensor) -> torch.Tensor:
+        return _perturb(tensor, self._scale, self._generator)
+
+
+def _perturb(tensor: torch.Tensor, scale: float, generator: torch.Generator) -> torch.Tensor:
+    if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
+        return tensor
+    signs = torch.randint(0, 2, tensor.shape, generator=generator).double() * 2 - 1
+    return tensor * (1 + scale * signs)
 
 
 def _spread(truth: torch.Tensor, runs: list[torch.Tensor]) -> torch.Tensor:

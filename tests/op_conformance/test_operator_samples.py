@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._pytree import tree_flatten
 
 from tests.op_conformance import nightly, sample_running
+from tests.op_conformance.criterion import MismatchError, compare
 from tests.op_conformance.nightly_table import render
 from tests.op_conformance.operator_samples import OPS, Sample, list_answered, list_samples
 from tests.op_conformance.sample_running import Outcome, run_raising, run_samples
@@ -141,3 +143,14 @@ def test_the_table_lists_what_is_wrong() -> None:
     assert "at most 2 per op and dtype, evenly spaced over torch's, of 1 ops; all of 1 ops" in page
     assert "2 of 700 ops" in page
     assert "- `abs` float32-1: the process ended | with -11" in page
+
+
+def test_a_difference_shows_the_last_digit_of_what_is_taken_away() -> None:
+    x = torch.linspace(0.1, 0.5, 64)
+    leaves, structure = tree_flatten((x, (), {}))
+    case = Sample("x", torch.float32, torch.nn.functional.tanhshrink, leaves, structure).as_case()
+    ulp = torch.finfo(torch.float32).eps / 4
+    expected = [torch.nn.functional.tanhshrink(x)]
+    compare(case, [expected[0] + ulp], expected)
+    with pytest.raises(MismatchError):
+        compare(case, [expected[0] + 64 * ulp], expected)
