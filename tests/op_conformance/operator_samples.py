@@ -220,10 +220,14 @@ def list_raising(op: OpInfo, cap: int | None) -> list[Sample]:
 def _make_sample(name: str, dtype: torch.dtype, op: OpInfo, given: Any) -> Sample | None:
     leaves, structure = tree_flatten((given.input, tuple(given.args), dict(given.kwargs)))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    if any(type(t) is not torch.Tensor or t.layout != torch.strided for t in tensors):
+    if not all(map(_is_dense, tensors)):
         return None
     leaves = [_settle(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
     return Sample(name, dtype, op.op, leaves, structure)
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    return type(tensor) is torch.Tensor and tensor.layout is torch.strided and tensor.is_cpu
 
 
 def _settle(tensor: torch.Tensor) -> torch.Tensor:

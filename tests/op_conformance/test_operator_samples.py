@@ -13,7 +13,13 @@ from torch.utils._pytree import tree_flatten
 from tests.op_conformance import nightly, sample_running
 from tests.op_conformance.criterion import MismatchError, compare
 from tests.op_conformance.nightly_table import render
-from tests.op_conformance.operator_samples import OPS, Sample, list_answered, list_samples
+from tests.op_conformance.operator_samples import (
+    OPS,
+    Sample,
+    list_answered,
+    list_raising,
+    list_samples,
+)
 from tests.op_conformance.sample_running import Outcome, run_raising, run_samples
 
 
@@ -154,3 +160,7 @@ def test_a_difference_shows_the_last_digit_of_what_is_taken_away() -> None:
     compare(case, [expected[0] + ulp], expected)
     with pytest.raises(MismatchError):
         compare(case, [expected[0] + 64 * ulp], expected)
+
+
+def test_error_inputs_on_another_device_are_left_out() -> None:
+    assert len(list_raising(OPS["gradient"], None)) < len(list(OPS["gradient"].error_inputs("cpu")))
