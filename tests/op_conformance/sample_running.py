@@ -171,7 +171,7 @@ def _run_raising(sample: Sample, announce: Callable[[Sequence[Sample]], None]) -
         return Outcome(REFUSED, tuple(slugs))
     announce([sample])
     try:
-        _execute(edge, sample.tensors)
+        _execute(bytes(edge.to_executorch().buffer), sample.tensors)
     except Exception:  # noqa: BLE001  (the runtime refuses)
         return Outcome(OK)
     text = "the runtime answers where torch raises"
@@ -193,8 +193,9 @@ def _run_together(
     rest = [sample for sample in samples if sample.name not in outcomes]
     if len(rest) < len(samples):
         return {**outcomes, **run_samples(rest, announce)}
+    file = _write(edge, samples)
     announce(samples)
-    results = iter(_execute(edge, [t for sample in samples for t in sample.tensors]))
+    results = iter(_execute(file, [t for sample in samples for t in sample.tensors]))
     for sample in samples:
         expected = sample.run_torch()[0]
         actual = [next(results) for _ in expected]
@@ -250,11 +251,31 @@ def _lower(samples: Sequence[Sample]) -> tuple[EdgeProgramManager, list[Branch]]
     return edge, partitioner.branches
 
 
-def _execute(edge: EdgeProgramManager, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _write(edge: EdgeProgramManager, samples: Sequence[Sample]) -> bytes:
+    """The program's file, unless ExecuTorch cannot write it, delegated or not."""
+    try:
+        return bytes(edge.to_executorch().buffer)
+    except Exception as error:
+        if _is_ours(error) or _is_written_undelegated(samples):
+            raise
+        raise Refusal(reasons.INTERFACE.slug, _say(error)) from error
+
+
+def _is_written_undelegated(samples: Sequence[Sample]) -> bool:
+    inputs = tuple(tensor for sample in samples for tensor in sample.tensors)
+    with torch.no_grad():
+        program = torch.export.export(Branches(samples).eval(), inputs)
+        try:
+            to_edge_transform_and_lower(program).to_executorch()
+        except Exception:  # noqa: BLE001  (whatever it raises is not of our making)
+            return False
+    return True
+
+
+def _execute(file: bytes, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     mlx_coverage.runtime.load()
-    buffer = bytes(edge.to_executorch().buffer)
     # A method reads the memory of its program, and its outputs are the method's memory.
-    program = Runtime.get().load_program(buffer)
+    program = Runtime.get().load_program(file)
     method = program.load_method("forward")
     return [result.clone() for result in method.execute([*inputs])]
 
