@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.mx import mx
+from tests.op_conformance.arrays import to_mlx, to_torch
 from tests.op_conformance.cases import Case
 from tests.op_conformance.checks import check_inside, run_mlx
 
@@ -100,3 +102,11 @@ def test_floor_of_a_quotient_halfway_between_integers(dtype: torch.dtype) -> Non
     dividend, divisor = torch.tensor(pairs, dtype=dtype).unbind(1)
     arguments = {"self": dividend, "other": divisor, "rounding_mode": "floor"}
     check_inside(Case(default_registry().by_name["aten.div.Tensor_mode"], arguments))
+
+
+def test_reduction_of_a_view_whose_axes_share_a_stride() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, size, stride = torch.randn(64, generator=generator), (3, 4, 4, 4), (1, 3, 3, 1)
+    entry = default_registry().by_name["aten.as_strided.default"]
+    view = entry.implementation(to_mlx(x), size, stride)
+    torch.testing.assert_close(to_torch(mx.max(view, 1)), x.as_strided(size, stride).amax(1))

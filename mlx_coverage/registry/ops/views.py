@@ -167,7 +167,9 @@ IN_ORDER = Predicate(
 )
 def as_strided(self, size, stride, storage_offset=None):
     """as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor(a)"""  # noqa: E501
-    return mx.as_strided(self, size, stride, 0 if storage_offset is None else storage_offset)
+    view = mx.as_strided(self, size, stride, 0 if storage_offset is None else storage_offset)
+    # MLX's reductions on a CPU mistake axes of equal strides for one another (docs/findings).
+    return mx.contiguous(view)
 
 
 family.gap(
