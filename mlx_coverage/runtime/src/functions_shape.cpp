@@ -38,7 +38,10 @@ mx::array as_strided(const Call& c) {
   if (!is_empty && (low < 0 || high >= static_cast<__int128>(a.size()))) {
     c.refuse("expected a view inside the array's " + std::to_string(a.size()) + " elements.");
   }
-  return mx::as_strided(a, shape, strides, is_empty ? 0 : offset.integer, c.stream());
+  const auto s = c.stream();
+  // A copy: reductions mistake axes of equal strides for one another, and write out of bounds.
+  const auto view = mx::as_strided(a, shape, strides, is_empty ? 0 : offset.integer, s);
+  return mx::contiguous(view, false, s);
 }
 
 Arrays at_least(
