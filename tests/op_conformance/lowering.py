@@ -164,12 +164,16 @@ def list_inputs(case: Case) -> list[torch.Tensor]:
 
 def make_contiguous(case: Case) -> Case:
     """The case with its tensors laid out as an ExecuTorch input is by default."""
-    return case.replace(**tree_map_only(torch.Tensor, _lay_out, case.arguments))
+    return case.replace(**tree_map_only(torch.Tensor, lay_out, case.arguments))
 
 
-def _lay_out(tensor: torch.Tensor) -> torch.Tensor:
-    # `contiguous` leaves a tensor without elements as it is, strides of 0 included.
-    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+def lay_out(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy with the strides of its shape, which are all that a program takes.
+
+    `contiguous` leaves a tensor without elements as it is, and ExecuTorch ends the process on
+    the strides that such a one may have.
+    """
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
 
 
 def gives_tensors(spec: OpSpec) -> bool:

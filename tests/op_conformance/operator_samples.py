@@ -22,6 +22,7 @@ from mlx_coverage.registry.spec import OpSpec, Tolerance
 from tests.op_conformance.cases import Case, flatten
 from tests.op_conformance.checks import REFUSALS
 from tests.op_conformance.criterion import FREE_TIES, UNDEFINED
+from tests.op_conformance.lowering import lay_out
 
 DTYPES = (
     torch.float32, torch.float16, torch.bfloat16, torch.int32, torch.int64, torch.bool,
@@ -222,18 +223,12 @@ def _make_sample(name: str, dtype: torch.dtype, op: OpInfo, given: Any) -> Sampl
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     if not all(map(_is_dense, tensors)):
         return None
-    leaves = [_settle(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    leaves = [lay_out(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
     return Sample(name, dtype, op.op, leaves, structure)
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
     return type(tensor) is torch.Tensor and tensor.layout is torch.strided and tensor.is_cpu
-
-
-def _settle(tensor: torch.Tensor) -> torch.Tensor:
-    # An input of a program has the strides of its shape: ExecuTorch knows no others, and
-    # ends the process on those that a tensor without elements may have.
-    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
 
 
 def _is_raised(sample: Sample) -> bool:

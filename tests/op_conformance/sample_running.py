@@ -195,7 +195,7 @@ def _run_together(
         return {**outcomes, **run_samples(rest, announce)}
     file = _write(edge, samples)
     announce(samples)
-    results = iter(_execute(file, [t for sample in samples for t in sample.tensors]))
+    results = iter(_execute(file, _list_inputs(samples)))
     for sample in samples:
         expected = sample.run_torch()[0]
         actual = [next(results) for _ in expected]
@@ -216,8 +216,7 @@ def _run_undelegated(sample: Sample) -> list[torch.Tensor] | None:
     """What torch makes of ExecuTorch's own edge program of a sample; None where it raises."""
     with torch.no_grad():
         try:
-            program = torch.export.export(Branches([sample]).eval(), tuple(sample.tensors))
-            edge = to_edge_transform_and_lower(program).exported_program().module()
+            edge = to_edge_transform_and_lower(_export([sample])).exported_program().module()
             return list(edge(*sample.tensors))
         except Exception:  # noqa: BLE001  (whatever it raises, it gives no result)
             return None
@@ -234,12 +233,19 @@ def _differs_upstream(sample: Sample, expected: list[torch.Tensor]) -> bool:
     return False
 
 
+def _export(samples: Sequence[Sample]) -> ExportedProgram:
+    return torch.export.export(Branches(samples).eval(), tuple(_list_inputs(samples)))
+
+
+def _list_inputs(samples: Sequence[Sample]) -> list[torch.Tensor]:
+    return [tensor for sample in samples for tensor in sample.tensors]
+
+
 def _lower(samples: Sequence[Sample]) -> tuple[EdgeProgramManager, list[Branch]]:
     partitioner = ObservingPartitioner()
-    inputs = tuple(tensor for sample in samples for tensor in sample.tensors)
     with torch.no_grad():
         try:
-            program = torch.export.export(Branches(samples).eval(), inputs)
+            program = _export(samples)
         except Exception as error:
             raise Refusal(reasons.EXPORT_FAILED.slug, _say(error)) from error
         try:
@@ -262,9 +268,8 @@ def _write(edge: EdgeProgramManager, samples: Sequence[Sample]) -> bytes:
 
 
 def _is_written_undelegated(samples: Sequence[Sample]) -> bool:
-    inputs = tuple(tensor for sample in samples for tensor in sample.tensors)
     with torch.no_grad():
-        program = torch.export.export(Branches(samples).eval(), inputs)
+        program = _export(samples)
         try:
             to_edge_transform_and_lower(program).to_executorch()
         except Exception:  # noqa: BLE001  (whatever it raises is not of our making)

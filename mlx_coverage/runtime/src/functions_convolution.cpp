@@ -114,9 +114,8 @@ mx::array conv_general(const Call& c) {
     low = high = c.one_or_more(3);
   }
   const auto dilation = positive(c, 5);
-  const auto s = c.stream();
   const bool is_dilated = std::any_of(dilation.begin(), dilation.end(), [](int d) { return d > 1; });
-  if (is_dilated && s.device == mx::Device::gpu && mx::cu::is_available()) {
+  if (is_dilated && !c.on_cpu() && mx::cu::is_available()) {
     c.refuse("expected no dilated input on CUDA, where MLX's kernels are wrong; use the CPU.");
   }
   return mx::conv_general(
@@ -129,7 +128,7 @@ mx::array conv_general(const Call& c) {
       dilation,
       at_least(c, 6, 1),
       c.flag(7),
-      s);
+      c.stream());
 }
 
 // numpy.convolve: the longer input slides under the reversed shorter one.
