@@ -5,18 +5,15 @@ ExecuTorch copies along; their names change.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from executorch.exir import EdgeProgramManager
 from executorch.exir.lowered_backend_module import LoweredBackendModule
-from torch._subclasses import FakeTensor
-from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from mlx_coverage.analyze.capture import Capture, lower_methods
-from mlx_coverage.analyze.failures import AttestationError, InputError
+from mlx_coverage.analyze.failures import AttestationError
 from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
-from mlx_coverage.lowering.partitioner import INDEX, MLXPartitioner
+from mlx_coverage.lowering.partitioner import INDEX
 from mlx_coverage.lowering.plan import Delegated, PartitionPlan, find_ignored, is_counted
 from mlx_coverage.registry.call import canonicalize, name_target
 
@@ -53,32 +50,6 @@ def attest_methods(plans: Mapping[str, PartitionPlan], lowered: EdgeProgramManag
     """`attest` for each method."""
     for name, plan in plans.items():
         attest(plan, lowered.exported_program(name).graph_module, name)
-
-
-def verify(
-    programs: Mapping[str, ExportedProgram], planned: Capture, make: Callable[[], MLXPartitioner]
-) -> None:
-    """Lower once more, with the backend that records, and hold the result against the plan.
-
-    Raises:
-        InputError: the model has no weights to lower.
-        AttestationError: the two differ.
-    """
-    if lacks_weights(programs):
-        raise InputError(
-            "--verify lowers in full, and the model's weights are not there (meta tensors); "
-            "leave it out, or load the weights"
-        )
-    attest_methods(planned.plans, lower_methods(programs, make).lowered)
-
-
-def lacks_weights(programs: Mapping[str, ExportedProgram]) -> bool:
-    """Whether a program was exported without the values of its weights."""
-    return any(
-        t.is_meta or isinstance(t, FakeTensor)
-        for program in programs.values()
-        for t in program.state_dict.values()
-    )
 
 
 def list_outside(lowered: GraphModule) -> list[Node]:

@@ -1,63 +1,54 @@
 """From a model to its plan, and to its lowered program.
 
-A plan is made of the program as ExecuTorch's default configuration would hand it to the
-partitioner: ExecuTorch's decompositions and passes, computing only what they change. Weights
-may be absent (meta tensors). That lowering comes to the same plan is tested for every
-example and family, and `verify` holds a user's own model against it.
+`lower_methods` asks torch's and ExecuTorch's public pipeline, to the end: what `export` writes.
+`plan_methods` asks the same of edge programs that are made sooner, with a backend that records
+nothing; wherever anything is refused or unusual on the way, it asks `lower_methods`. So a refusal
+is always ExecuTorch's own, and `check` says what `export` does.
 """
 
 import gc
 import io
+import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
-from torch._export.verifier import SpecViolationError
-from torch._ops import HigherOrderOperator, OpOverload
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from executorch.exir import (
+    EdgeCompileConfig,
+    EdgeProgramManager,
+    ExecutorchBackendConfig,
+    ExecutorchProgramManager,
+    to_edge_transform_and_lower,
+)
+from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+)
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ExportGraphSignature, InputKind
-from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
-from mlx_coverage.analyze.interface import Interface, find_refusal
+from mlx_coverage.analyze.attest import attest_methods
+from mlx_coverage.analyze.failures import CaptureError, InputError, condense
+from mlx_coverage.analyze.interface import Interface, list_refusals
 from mlx_coverage.analyze.load import Exportable, Methods
-from mlx_coverage.analyze.model import Source
-from mlx_coverage.analyze.sources import is_ours, locate_error, locate_node
-from mlx_coverage.lowering.codegen import defer_code
-from mlx_coverage.lowering.decomposition import (
-    decompose_functional,
-    functionalize,
-    list_preserved,
-)
-from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, convert_to_edge
-from mlx_coverage.lowering.metadata import drop_history, forget_traces, share_metadata
+from mlx_coverage.analyze.refusals import explain_refused, explain_unfinished, list_regions
+from mlx_coverage.analyze.sources import locate_error
+from mlx_coverage.lowering.decomposition import list_preserved
+from mlx_coverage.lowering.graphs import isolate, share_metadata
 from mlx_coverage.lowering.partitioner import MLXPartitioner
-from mlx_coverage.lowering.plan import Fallback, PartitionPlan, find_owned_buffers, plan
+from mlx_coverage.lowering.pipeline import convert_to_edge, defer_code, forget_traces
+from mlx_coverage.lowering.plan import PartitionPlan, plan
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import name_target
 
-_NOT_CORE = re.compile(r"Operator torch\._ops\.(?P<op>\S+) is not in Core ATen opset")
-_NOT_TAKEN = "was not decomposed or delegated"
+_log = logging.getLogger(__name__)
 _UNTRACEABLE = (DataDependentOutputException, DynamicOutputShapeException)
 _CAUSE = re.compile(r"Caused by: \((?P<place>[^()]+)\)")
-# Whose branches and bodies ExecuTorch's passes convert.
-_CONVERTED = frozenset(
-    {
-        *(torch.ops.higher_order.cond, torch.ops.higher_order.while_loop),
-        *(torch.ops.higher_order.map_impl, torch.ops.higher_order.scan),
-    }
-)
-_INSTEAD = {
-    "flex_attention": "call torch.nn.functional.scaled_dot_product_attention with an attn_mask",
-}
-_MISPLACED = re.compile(r"Input spec name \S+ does not match node name")
 
 
 @dataclass(frozen=True)
@@ -66,24 +57,30 @@ class Capture:
 
     Attributes:
         plans: the partition plan of each method.
-        refused: set when ExecuTorch refuses the program in its default configuration
-            because of ops outside core ATen, or of what it takes and returns: the plan then
-            says what would be delegated if it did not.
+        refusals: why ExecuTorch does not lower the program, or does not write it: the plans then
+            say what would be delegated if it did.
     """
 
     plans: Mapping[str, PartitionPlan]
-    refused: CaptureError | None = None
+    refusals: tuple[CaptureError, ...] = ()
+
+    @property
+    def refused(self) -> CaptureError | None:
+        """The first refusal."""
+        return next(iter(self.refusals), None)
 
 
 @dataclass(frozen=True)
 class Lowering(Capture):
-    """A model that ExecuTorch lowered.
+    """A model as ExecuTorch lowers it.
 
     Attributes:
-        lowered: the program that ExecuTorch made of it.
+        lowered: the program with its delegates; None where it does not lower.
+        program: the program as it is written to a file; None where it is refused.
     """
 
-    lowered: EdgeProgramManager = field(kw_only=True)
+    lowered: EdgeProgramManager | None = field(default=None, kw_only=True)
+    program: ExecutorchProgramManager | None = field(default=None, kw_only=True)
 
 
 def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
@@ -144,7 +141,7 @@ def plan_methods(
     follow: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
     again: Callable[[str], ExportedProgram] | None = None,
 ) -> Capture:
-    """Plan the programs as partitioners from `make` would, without lowering them.
+    """What `lower_methods` finds, sooner where ExecuTorch has no objection.
 
     Args:
         programs: by method; left as they are, unless there is `again`.
@@ -154,253 +151,233 @@ def plan_methods(
             and freed one after another: a graph weighs hundreds of megabytes at full size.
 
     Raises:
-        CaptureError: ExecuTorch would refuse the program for another reason than an op
-            outside core ATen.
+        AttestationError: as `lower_methods`.
     """
-    plans: dict[str, PartitionPlan] = {}
-    refusals: list[CaptureError | None] = []
-    refused = False
-    for name in list(programs):
+
+    def make_planner() -> MLXPartitioner:
         partitioner = make()
-        interface = Interface.from_program(programs[name])
+        partitioner.record_nothing()
+        return partitioner
+
+    names = list(programs)
+    found = _plan_quickly(programs, make_planner, follow, again is None)
+    if found is not None:
+        return found
+    with follow("asking ExecuTorch's own pipeline"):
+        given = programs if again is None else {name: again(name) for name in names}
+        return lower_methods(given, make_planner)
+
+
+def _plan_quickly(
+    programs: MutableMapping[str, ExportedProgram],
+    make: Callable[[], MLXPartitioner],
+    follow: Callable[[str], AbstractContextManager[None]],
+    keep: bool,
+) -> Lowering | None:
+    """The same lowering from edge programs made by the shortcut; None with any objection."""
+    partitioners: dict[str, MLXPartitioner] = {}
+    edges: dict[str, ExportedProgram] = {}
+    interfaces: dict[str, Interface] = {}
+    for name in list(programs):
+        partitioner = partitioners[name] = make()
+        interfaces[name] = Interface.from_program(programs[name])
         try:
             with follow(f"decomposing {name}"), defer_code():
-                prepared, whole = _decompose(name, programs, partitioner, again is None)
+                program = programs[name] if keep else programs.pop(name)
+                prepared = partitioner.transform_for_pre_decomposition(program)
+                del program
+            gc.collect()  # a graph is made of cycles
             with follow(f"converting {name} to ExecuTorch's edge dialect"), defer_code():
-                edge = convert_to_edge(prepared)
-                refused |= _is_refused(edge, whole)
-        except RefusedFunctionError as error:
-            raise _refuse_function(error) from error
-        except Exception as error:
-            if is_ours(error):
-                # Ours drives ExecuTorch's passes: a program that its own pipeline refuses
-                # as well is no defect of ours, and raises here.
-                left = {name: again(name) if again else programs[name]}
-                lower_methods(left, make)
-                raise _edge_failure(error, left) from error
-            raise _edge_failure(error, {}) from error
-        with follow(f"planning {name}"):
-            plans[name] = plan(edge, partitioner.registry, partitioner.options)
-        kept = _list_kept(plans[name])
-        region = _find_region(plans[name].graph)
-        refusals.append(
-            _refuse_region(region)
-            if region is not None
-            else find_refusal(interface, _leaves_tensors(plans[name]), kept)
-        )
-    return Capture(plans, _refuse(plans) if refused else next(filter(None, refusals), None))
-
-
-def _decompose(
-    name: str,
-    programs: MutableMapping[str, ExportedProgram],
-    partitioner: MLXPartitioner,
-    keep: bool,
-) -> tuple[ExportedProgram, Sequence[OpOverload]]:
-    """The program as it is converted, and the ops that are kept whole in it."""
-    program = programs[name] if keep else programs.pop(name)
-    functional = functionalize(program, partitioner.registry)
-    drop_history(functional.graph)
-    if not keep:
-        del program
-        gc.collect()  # a graph is made of cycles
-    prepared = decompose_functional(functional, partitioner.registry, partitioner.options)
-    return prepared, list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
-
-
-def _refuse_function(error: RefusedFunctionError) -> CaptureError:
-    sentence = (
-        f"ExecuTorch cannot compute {error} of dynamic sizes; make those sizes static, or "
-        "compute with whole numbers"
-    )
-    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(error.node))
-
-
-def _find_region(graph: Graph) -> Node | None:
-    """A call that is given parts of the program and that ExecuTorch's passes do not know."""
-    users = (user for node in graph.find_nodes(op="get_attr") for user in node.users)
-    strange = (
-        user
-        for user in users
-        if isinstance(user.target, HigherOrderOperator) and user.target not in _CONVERTED
-    )
-    return next(strange, None)
-
-
-def _refuse_region(node: Node) -> CaptureError:
-    name = name_target(canonicalize(node.target)).rpartition(".")[2]
-    sentence = (
-        f"ExecuTorch cannot lower {name}: it leaves the functions that it is given unconverted; "
-        f"{_INSTEAD.get(name, 'write the line without it')}"
-    )
-    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(node))
-
-
-def _find_refused_region(
-    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
-) -> CaptureError | None:
-    kept = dict(programs)
-    prepared = (_decompose(name, kept, make(), keep=True)[0] for name in kept)
-    regions = filter(None, (_find_region(program.graph) for program in prepared))
-    return next(map(_refuse_region, regions), None)
-
-
-def _find_refused_function(
-    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
-) -> CaptureError | None:
-    for name in programs:
-        prepared, kept = _decompose(name, dict(programs), make(), keep=True)
+                kept = list_preserved(partitioner.ops_to_not_decompose(prepared)[0])
+                edge = convert_to_edge(prepared, kept)
+                del prepared
+        except Exception:  # noqa: BLE001  (the public pipeline says what is wrong, or ours)
+            _log.debug("%s takes the public pipeline", name, exc_info=True)
+            return None
+        if edge is None:
+            return None
+        edges[name] = edge
+    lenient = EdgeCompileConfig(_check_ir_validity=False)
+    with follow("planning"), defer_code():
         try:
-            _is_refused(convert_to_edge(prepared), kept)
-        except RefusedFunctionError as error:
-            return _refuse_function(error)
-    return None
-
-
-def _leaves_tensors(planned: PartitionPlan) -> bool:
-    """Whether weights or state stay with ExecuTorch, or new values of inputs are returned."""
-    signature = planned.signature
-    assert signature is not None
-    inside = {node for members in planned.partitions for node in members}
-    taken = find_owned_buffers(planned)
-    given = {s.arg.name for s in signature.input_specs if s.kind is InputKind.USER_INPUT}
-    return bool(signature.user_inputs_to_mutate) or any(
-        node not in taken and not (node.users and inside.issuperset(node.users))
-        for node in planned.graph.find_nodes(op="placeholder")
-        if node.name not in given
-    )
-
-
-def _list_kept(planned: PartitionPlan) -> Iterator[Any]:
-    """Example values of what ExecuTorch sees between the delegates."""
-    numbers = {node: n for n, members in enumerate(planned.partitions) for node in members}
-    for node in planned.graph.nodes:
-        number = numbers.get(node)
-        if number is None or any(numbers.get(user) != number for user in node.users):
-            yield node.meta.get("val")
-
-
-def _is_refused(edge: ExportedProgram, whole: Sequence[OpOverload]) -> bool:
-    try:
-        check_validity(edge, whole)
-    except SpecViolationError as error:
-        # The program will not lower; what the delegate would take is still worth knowing.
-        if _NOT_CORE.search(str(error)):
-            return True
-        raise
-    return False
+            lowered = EdgeProgramManager(edges, None, lenient).to_backend(dict(partitioners))
+        except Exception:  # noqa: BLE001
+            _log.debug("the public pipeline is asked", exc_info=True)
+            return None
+        del edges
+        found = _conclude(partitioners, lowered, interfaces)
+    return None if found.refusals else found
 
 
 def lower_methods(
     programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
 ) -> Lowering:
-    """Lower the programs with partitioners from `make` and keep the plans.
+    """Lower the programs with partitioners from `make`, up to ExecuTorch's finished program.
+
+    Args:
+        programs: by method; left as they are.
+        make: gives the partitioner of a method.
+
+    Returns:
+        Where ExecuTorch refuses the program, the refusals, and plans of what it would delegate.
 
     Raises:
-        CaptureError: ExecuTorch refuses the program for another reason than an op
-            outside core ATen.
-        AttestationError: an op that was kept whole was not placed, or not let pass: a
-            defect of ours.
+        AttestationError: delegates hold other nodes than planned: a defect of ours.
     """
-    config = EdgeCompileConfig()
-    while True:
-        partitioners = {name: make() for name in programs}
+    partitioners = {name: make() for name in programs}
+    try:
+        lowered = _lower(programs, partitioners, EdgeCompileConfig())
+    except Exception as error:  # noqa: BLE001  (ExecuTorch's refusals have no type of their own)
+        return _explain(programs, make, error)
+    interfaces = {name: Interface.from_program(program) for name, program in programs.items()}
+    return _conclude(partitioners, lowered, interfaces)
+
+
+def _lower(
+    programs: Mapping[str, ExportedProgram],
+    partitioners: Mapping[str, MLXPartitioner],
+    config: EdgeCompileConfig,
+) -> EdgeProgramManager:
+    return to_edge_transform_and_lower(
+        dict(programs),
+        partitioner={name: [partitioner] for name, partitioner in partitioners.items()},
+        compile_config=config,
+    )
+
+
+def _conclude(
+    partitioners: Mapping[str, MLXPartitioner],
+    lowered: EdgeProgramManager,
+    interfaces: Mapping[str, Interface],
+) -> Lowering:
+    """Hold a lowered program against its plans, and have ExecuTorch finish it."""
+    plans = {name: partitioner.plans[-1] for name, partitioner in partitioners.items()}
+    attest_methods(plans, lowered)
+    refusals = [
+        refusal
+        for name, interface in interfaces.items()
+        for refusal in list_refusals(interface, lowered.exported_program(name))
+    ]
+    refusals += [refusal for plan in plans.values() for refusal in list_regions(plan.graph)]
+    program = None
+    if not refusals:
         try:
-            lowered = to_edge_transform_and_lower(
-                dict(programs),
-                partitioner={name: [p] for name, p in partitioners.items()},
-                compile_config=config,
-            )
+            program = finish(lowered)
+        except Exception as error:  # noqa: BLE001  (to_executorch raises untyped errors)
+            refusals += explain_unfinished(error, plans)
+    return Lowering(plans, tuple(refusals), lowered=lowered, program=program)
+
+
+def _explain(
+    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner], error: Exception
+) -> Lowering:
+    """The refusals of each method, one after another, and plans of what remains."""
+    plans: dict[str, PartitionPlan] = {}
+    refusals: list[CaptureError] = []
+    for name, program in programs.items():
+        partitioner = make()
+        try:
+            _lower({name: program}, {name: partitioner}, EdgeCompileConfig())
+        except Exception as own:  # noqa: BLE001
+            plans[name] = _plan_rest(name, program, make)
+            refusals += explain_refused(own, name, program, plans[name])
+        else:
+            plans[name] = partitioner.plans[-1]
+    if not refusals:  # each of them lowers alone
+        refusals = [CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)]
+    return Lowering(plans, tuple(refusals), lowered=None, program=None)
+
+
+def _plan_rest(
+    name: str, program: ExportedProgram, make: Callable[[], MLXPartitioner]
+) -> PartitionPlan:
+    """The plan of a program that ExecuTorch refuses: without its checks, or of an earlier form."""
+    partitioner = make()
+    try:
+        config = EdgeCompileConfig(_check_ir_validity=False)
+        _lower({name: program}, {name: partitioner}, config)
+        return partitioner.plans[-1]
+    except Exception:  # noqa: BLE001  (the error that matters is known)
+        pass
+    steps = (partitioner.transform_for_pre_decomposition, lambda p: p.run_decompositions({}))
+    for step in steps:
+        try:
+            prepared = step(program)
             break
-        except SpecViolationError as error:
-            if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
-                raise (
-                    _find_refused_region(programs, make) or _edge_failure(error, programs)
-                ) from error
-            config = EdgeCompileConfig(_check_ir_validity=False)
-        except Exception as error:
-            # A function on sizes is refused without a word.
-            silent = isinstance(error, AssertionError) and not str(error)
-            refusal = _find_refused_function(programs, make) if silent else None
-            raise refusal or _edge_failure(error, programs) from error
-    plans = {name: p.plans[-1] for name, p in partitioners.items()}
-    if not config._check_ir_validity:
-        return Lowering(plans, _refuse(plans), lowered=lowered)
-    refusals = (_find_refusal(p, lowered.exported_program(n)) for n, p in programs.items())
-    return Lowering(plans, next(filter(None, refusals), None), lowered=lowered)
+        except Exception:  # noqa: BLE001
+            continue
+    else:
+        prepared = program
+    return plan(prepared, partitioner.registry, partitioner.options).copy()
 
 
-def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> EdgeProgramManager:
-    """The programs as ExecuTorch lowers them with no partitioner.
+def finish(lowered: EdgeProgramManager) -> ExecutorchProgramManager:
+    """The program of a lowered model, as it is written to a file.
+
+    Args:
+        lowered: left as it is.
+
+    Raises:
+        Exception: whatever ExecuTorch raises when it cannot write the program.
+    """
+    programs = {}
+    for name in lowered.methods:
+        program = lowered.exported_program(name)
+        programs[name] = copied = isolate(program, program.graph)
+        _fill_absent(copied)
+    manager = EdgeProgramManager(programs, None, EdgeCompileConfig(_check_ir_validity=False))
+    # Buffers that stay with ExecuTorch lose their initial values without this pass.
+    names: list[str] = []
+    for program in programs.values():
+        signature = program.graph_signature
+        mutated = set(signature.buffers_to_mutate.values())
+        names += [name for name, b in signature.inputs_to_buffers.items() if b in mutated]
+    passes = [InitializedMutableBufferPass(names)] if names else []
+    return manager.to_executorch(ExecutorchBackendConfig(passes=passes))
+
+
+def _fill_absent(program: ExportedProgram) -> None:
+    """Zeros for weights that are not there and that no delegate took."""
+    for name, tensor in program.state_dict.items():
+        if _is_absent(tensor):
+            program.state_dict[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+
+def verify(
+    programs: Mapping[str, ExportedProgram], planned: Capture, make: Callable[[], MLXPartitioner]
+) -> None:
+    """Lower once more, with the backend that records, and hold the result against the plan.
+
+    Raises:
+        InputError: the model has no weights to lower.
+        AttestationError: the two differ.
+    """
+    if lacks_weights(programs):
+        raise InputError(
+            "--verify lowers in full, and the model's weights are not there (meta tensors); "
+            "leave it out, or load the weights"
+        )
+    lowered = lower_methods(programs, make).lowered
+    assert lowered is not None
+    attest_methods(planned.plans, lowered)
+
+
+def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> ExecutorchProgramManager:
+    """The programs as ExecuTorch writes them with no partitioner.
 
     Raises:
         CaptureError: it refuses them.
     """
     try:
-        return to_edge_transform_and_lower(dict(programs))
+        return finish(to_edge_transform_and_lower(dict(programs)))
     except Exception as error:
-        raise _edge_failure(error, programs) from error
+        raise CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error) from error
 
 
-def _find_refusal(program: ExportedProgram, lowered: ExportedProgram) -> CaptureError | None:
-    kept = (node.meta.get("val") for node in lowered.graph.nodes)
-    interface = Interface.from_program(program)
-    return find_refusal(interface, _has_tensors(lowered.graph_signature), kept)
+def lacks_weights(programs: Mapping[str, ExportedProgram]) -> bool:
+    """Whether a program was exported without the values of its weights."""
+    return any(map(_is_absent, (t for p in programs.values() for t in p.state_dict.values())))
 
 
-def _has_tensors(signature: ExportGraphSignature) -> bool:
-    """The same of a lowered method: what the delegates took is no input of it any more."""
-    weights = len(signature.input_specs) > len(signature.user_inputs)
-    return weights or bool(signature.user_inputs_to_mutate)
-
-
-def _refuse(plans: Mapping[str, PartitionPlan]) -> CaptureError:
-    """The sentence on ops outside core ATen that stay with ExecuTorch."""
-    refused: dict[str, Source] = {}
-    remedies: list[str] = []
-    for found in plans.values():
-        for node, placement in found.placements.items():
-            op = canonicalize(node.target)
-            if isinstance(placement, Fallback) and _is_outside_core(op):
-                refused.setdefault(name_target(op), locate_node(node))
-                remedies += [r.text for r in placement.reasons if r.kind is reasons.KNOWN_GAP]
-    if not refused:
-        raise AttestationError("ExecuTorch refuses an op that was to be delegated whole")
-    names = ", ".join(refused)
-    sentence = (
-        f"ExecuTorch refuses ops outside core ATen ({names}), so the program does not lower; "
-        f"{remedies[0] if remedies else 'rewrite the line with core ops'}"
-    )
-    source = next(iter(refused.values()), Source())
-    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)
-
-
-def _is_outside_core(op: Any) -> bool:
-    if not isinstance(op, OpOverload) or op.namespace != "aten":
-        return False
-    return not op.is_view and torch.Tag.core not in op.tags
-
-
-def _edge_failure(error: Exception, programs: Mapping[str, ExportedProgram]) -> Exception:
-    if _NOT_TAKEN in str(error):
-        return AttestationError(f"an op was kept whole and not delegated: {condense(error)}")
-    if _MISPLACED.search(str(error)):
-        sentence = (
-            "ExecuTorch refuses a model that takes no inputs and computes with several numbers; "
-            "give it an input, such as a tensor to add"
-        )
-        return CaptureError("edge", reasons.INTERFACE, sentence)
-    if is_ours(error):
-        return _find_torchs_refusal(programs) or error
-    return CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)
-
-
-def _find_torchs_refusal(programs: Mapping[str, ExportedProgram]) -> CaptureError | None:
-    """Set where torch cannot functionalise a program that it exported: no defect of ours."""
-    for program in programs.values():
-        try:
-            program.run_decompositions({})
-        except Exception as error:  # noqa: BLE001  (whatever torch raises is its refusal)
-            prefix = "torch cannot functionalise the exported model: "
-            return CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error, prefix)
-    return None
+def _is_absent(tensor: torch.Tensor) -> bool:
+    return tensor.is_meta or isinstance(tensor, FakeTensor)

@@ -9,7 +9,7 @@
 import re
 
 from mlx_coverage.analyze.model import Source, StageName
-from mlx_coverage.analyze.sources import locate_error
+from mlx_coverage.analyze.sources import locate_error, locate_frames, parse_stack
 from mlx_coverage.registry.reasons import ReasonKind
 
 _LONGEST = 300
@@ -47,8 +47,11 @@ class CaptureError(Exception):
     def from_error(
         cls, stage: StageName, kind: ReasonKind, error: BaseException, prefix: str = ""
     ) -> "CaptureError":
-        """Condense an exception and find the user's line in its traceback."""
-        return cls(stage, kind, prefix + condense(error), locate_error(error))
+        """Condense an exception and find the user's line in its traceback, or in its text."""
+        source = locate_error(error)
+        if source.file is None:
+            source = locate_frames(parse_stack(str(error)))
+        return cls(stage, kind, prefix + condense(error), source)
 
     def describe(self) -> str:
         """One sentence for the user, with the line where it is known."""

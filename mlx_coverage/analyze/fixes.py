@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from executorch.exir import EdgeProgramManager
+from executorch.exir import ExecutorchProgramManager
 from torch._subclasses import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from mlx_coverage.analyze.attest import attest_methods
 from mlx_coverage.analyze.candidates import Candidate, Key, join_replacements, list_candidates
 from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare, run_eagerly
@@ -30,7 +29,7 @@ from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.runtime import NativeRuntimeError
 
 # Runs a method of a lowered program on inputs, once.
-Execute = Callable[[EdgeProgramManager, str, Sequence[Any]], Sequence[Any]]
+Execute = Callable[[ExecutorchProgramManager, str, Sequence[Any]], Sequence[Any]]
 
 
 class Make(Protocol):
@@ -200,8 +199,9 @@ class _Trial:
         if any(v.is_meta for v in (*inputs, *expected) if isinstance(v, torch.Tensor)):
             raise InputError("the example inputs have no values (meta tensors)")
         lowering = lower_methods({self.method: program}, make)
-        attest_methods(lowering.plans, lowering.lowered)
-        found = self.execute(lowering.lowered, self.method, inputs)
+        if lowering.program is None:
+            raise lowering.refusals[0]
+        found = self.execute(lowering.program, self.method, inputs)
         return compare(self.method, found, expected, candidate.computed_in)
 
     def _describe(self, after: PartitionPlan) -> str:

@@ -38,21 +38,24 @@ class Interface:
         return cls(list(_list_values(program)), outputs, specs)
 
 
-def find_refusal(method: Interface, has_tensors: bool, kept: Iterable[Any]) -> CaptureError | None:
-    """Why ExecuTorch will refuse to write the method, or None.
+def list_refusals(method: Interface, lowered: ExportedProgram) -> list[CaptureError]:
+    """Why ExecuTorch will refuse to write the method.
 
     Args:
         method: as exported, after ExecuTorch's passes and checks ran on it or its copy.
-        has_tensors: whether weights or state stay with ExecuTorch, or new values of inputs
-            are returned: it then takes a model that returns no tensor.
-        kept: example values of what is computed and not inside one delegate.
+        lowered: the same with its delegates.
     """
-    sentence = next(_list_refusals(method, has_tensors, kept), None)
-    return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)
+    signature = lowered.graph_signature
+    # With weights or state that stay with ExecuTorch it takes a model that returns no tensor.
+    has_tensors = len(signature.input_specs) > len(signature.user_inputs)
+    has_tensors |= bool(signature.user_inputs_to_mutate)
+    kept = [node.meta.get("val") for node in lowered.graph.nodes]
+    sentences = dict.fromkeys(_list_refusals(method, has_tensors, kept))
+    return [CaptureError("edge", reasons.INTERFACE, sentence) for sentence in sentences]
 
 
 def find_unwritable(program: ExportedProgram) -> CaptureError | None:
-    """What `find_refusal` finds in the structures of inputs and outputs, before any lowering."""
+    """What `list_refusals` finds in the structures of inputs and outputs, before any lowering."""
     specs = program.call_spec.in_spec, program.call_spec.out_spec
     sentence = next((s for spec in specs for s in _list_unnamed(spec)), None)
     return None if sentence is None else CaptureError("edge", reasons.INTERFACE, sentence)

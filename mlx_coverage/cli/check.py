@@ -164,23 +164,21 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
     gc.freeze()  # what was imported stays: no need to look through it again and again
     try:
         with console.quiet():
-            report, refused = _capture(model, args, target)
+            report, refusals = _capture(model, args, target)
     except CaptureError as failure:
         if args.traceback:
             traceback.print_exception(failure)
         console.say(failure.describe())
         return summarize_failure(model, failure, target), exits.MODEL_FAILED
-    if refused is not None:
-        console.say(refused.describe())
-        return report, exits.MODEL_FAILED
-    return report, exits.PASSED
+    for refusal in refusals:
+        console.say(refusal.describe())
+    return report, exits.MODEL_FAILED if refusals else exits.PASSED
 
 
 def _capture(
     model: str, args: argparse.Namespace, target: "TargetName"
-) -> tuple["CoverageReport", "CaptureError | None"]:
+) -> tuple["CoverageReport", Sequence["CaptureError"]]:
     from mlx_coverage.analyze import capture, load
-    from mlx_coverage.analyze.attest import verify
     from mlx_coverage.analyze.custom_ops import propose_entries
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
     from mlx_coverage.analyze.summarize import summarize
@@ -193,22 +191,22 @@ def _capture(
             programs = capture.export_methods(methods)
         if target != OURS:
             report = report_upstream(model, programs)
-            return apply_suppressions(report, list_files(model), BY_SLUG), None
+            return apply_suppressions(report, list_files(model), BY_SLUG), ()
         make = configure_partitioner(args)
         fixes = getattr(args, "fixes", False)
         again = None if args.verify or fixes else partial(_export_again, methods)
         planned = capture.plan_methods(programs, make, console.progress, again)
-        if args.verify and planned.refused is None:
+        if args.verify and not planned.refusals:
             with console.progress("lowering in full"):
-                verify(programs, planned, make)
+                capture.verify(programs, planned, make)
         found: tuple[Any, tuple[str, ...]] = ({}, ())
         if fixes:
             with console.progress("trying fixes"):
                 found = try_fixes(methods, programs, planned, make, execute)
     del programs, methods, again  # a plan has a graph of its own
-    verified = args.verify and planned.refused is None
+    verified = args.verify and not planned.refusals
     report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
-    return apply_suppressions(report, list_files(model), BY_SLUG), planned.refused
+    return apply_suppressions(report, list_files(model), BY_SLUG), planned.refusals
 
 
 def _export_again(methods: "Methods", name: str) -> "ExportedProgram":

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mlx_coverage import runtime
-from mlx_coverage.analyze.failures import CaptureError, InputError
+from mlx_coverage.analyze.failures import InputError
 from mlx_coverage.analyze.program_file import Method, read_program
-from mlx_coverage.registry.reasons import NO_KERNEL
 from mlx_coverage.runtime.build import locate
 from mlx_coverage.runtime.toolchain import find_toolchain
 
 if TYPE_CHECKING:
-    from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
+    from executorch.exir import ExecutorchProgramManager
 
 _MISSING_KERNEL = re.compile(r"Missing operator: (?:\[\d+\] )?(\S+)")
 _LOG_LINE = re.compile(r"^(?:\w \S+ )?\[[\w.]+:\d+\] (?P<text>.+)$", re.MULTILINE)
@@ -99,36 +98,14 @@ class Execution:
         return self._method.execute(inputs)
 
 
-def execute(lowered: "EdgeProgramManager", method: str, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of a lowered method, run once from a file that is gone then."""
+def execute(program: "ExecutorchProgramManager", method: str, inputs: Sequence[Any]) -> list[Any]:
+    """Outputs of a method of a program, run once from a file that is gone then."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.pte"
         with path.open("wb") as file:
-            finish(lowered).write_to_file(file)
+            program.write_to_file(file)
         loaded = {found.name: found for found in read_program(path)}
         return Execution(path, loaded[method])(inputs)
-
-
-def finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":
-    """The program of a lowered model, as it is written to a file.
-
-    Raises:
-        CaptureError: ExecuTorch has no kernel for an op that falls back.
-    """
-    from executorch.exir import ExecutorchBackendConfig
-    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
-
-    # Buffers that stay with ExecuTorch lose their initial values without this pass.
-    names: list[str] = []
-    for method in edge.methods:
-        signature = edge.exported_program(method).graph_signature
-        mutated = set(signature.buffers_to_mutate.values())
-        names += [name for name, b in signature.inputs_to_buffers.items() if b in mutated]
-    passes = [InitializedMutableBufferPass(names)] if names else []
-    try:
-        return edge.to_executorch(ExecutorchBackendConfig(passes=passes))
-    except Exception as error:
-        raise CaptureError.from_error("edge", NO_KERNEL, error) from error
 
 
 def _is_common(dim_order: tuple[int, ...]) -> bool:

@@ -47,28 +47,24 @@ def run(args: argparse.Namespace) -> int:
     with console.quiet():
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load
-            from mlx_coverage.analyze.attest import lacks_weights
             from mlx_coverage.analyze.failures import InputError
-            from mlx_coverage.analyze.interface import find_unwritable
-            from mlx_coverage.cli.execution import finish
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
-            if lacks_weights(programs):
+            if capture.lacks_weights(programs):
                 raise InputError(
                     f"{args.model} has no weights to write (meta tensors); load them, or see what "
                     "would run on MLX with mlx-coverage check"
                 )
-            for refusal in filter(None, map(find_unwritable, programs.values())):
-                raise refusal
             with console.progress("lowering"):
                 lowered = capture.lower_methods(programs, configure_partitioner(args))
-                if lowered.refused is not None:
-                    raise lowered.refused
-                program = finish(lowered.lowered)
+            for refusal in lowered.refusals:
+                console.say(refusal.describe())
+            if lowered.program is None:
+                return exits.MODEL_FAILED
             with stage_file(path) as scratch:
                 with scratch.open("wb") as file:
-                    program.write_to_file(file)
+                    lowered.program.write_to_file(file)
                 lines = _verify(scratch, methods, programs) if args.verify else []
     summary = [f"{path}: {_format_size(path.stat().st_size)}, {_count(lowered)}", *lines]
     sys.stdout.write("\n".join(summary) + "\n")
@@ -121,8 +117,8 @@ def _refuse_foreign_difference(name: str, difference: Exception, methods: "Metho
 
     try:
         programs = capture.export_methods(methods)  # sizes of the others may be taken already
-        lowered = capture.lower_undelegated(programs)
-        run = partial(execute, lowered, name)
+        program = capture.lower_undelegated(programs)
+        run = partial(execute, program, name)
         verify_results(name, run, methods[name], programs[name])
     except AttestationError as error:
         raise ForeignDifferenceError(

@@ -9,7 +9,6 @@ ExecuTorch's own table, so that a plan can be made from here on, and ExecuTorch 
 nothing more to decompose.
 """
 
-import copy
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from executorch.exir.dialects._ops import ops as exir_ops
 from executorch.exir.program._program import _default_decomposition_table
 from torch._decomp import decomposition_table
 from torch._export.utils import _detect_fake_mode_from_gm
@@ -26,14 +26,17 @@ from torch._prims_common import compute_elementwise_output_logical_to_physical_p
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mlx_coverage.lowering.composites import collect_once, count_composites
-from mlx_coverage.lowering.edge import forget_redefined_ops
+from mlx_coverage.lowering.graphs import (
+    drop_history,
+    inline_graph,
+    isolate,
+    share_metadata,
+    trace_call,
+)
 from mlx_coverage.lowering.grouping import group_queries
-from mlx_coverage.lowering.inlining import inline_graph, trace_call
-from mlx_coverage.lowering.metadata import share_metadata
+from mlx_coverage.lowering.pipeline import run_decompositions
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
-from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
@@ -58,6 +61,7 @@ def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgr
     early = _find_early(program, registry, _merge_table(registry))
     functional = run_decompositions(program, early)
     remove_assertions(functional)
+    drop_history(functional.graph)
     share_metadata(functional)
     _lay_out_operands(functional)
     return functional
@@ -88,6 +92,21 @@ def decompose_functional(
         prepared = isolate(run_decompositions(prepared, rest))
     forget_redefined_ops(prepared)
     return prepared
+
+
+def forget_redefined_ops(program: ExportedProgram) -> None:
+    """Have ExecuTorch look up anew each op of the program that was defined again since.
+
+    It keeps edge ops by name: one whose definition was replaced, as a notebook's cell does
+    when it is run again, would call into memory that torch has freed.
+    """
+    for target in {node.target for node in program.graph.nodes}:
+        if isinstance(target, OpOverload):
+            namespace, _, name = target._schema.name.partition("::")
+            known = vars(getattr(exir_ops.edge, namespace))
+            current = getattr(getattr(torch.ops, namespace), name, None)
+            if name in known and known[name]._parent_overload_packet is not current:
+                del known[name]
 
 
 def _slice_splits(program: ExportedProgram) -> bool:
@@ -167,15 +186,17 @@ def _merge_table(registry: Registry) -> dict[Any, Callable[..., Any]]:
 
 
 def _read_table() -> dict[Any, Callable[..., Any]]:
-    return _collect_table(count_composites())
+    """ExecuTorch's decompositions, composite ops among them."""
+    names = torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
+    return _collect_table(len(names))
 
 
 @cache
 def _collect_table(composites: int) -> dict[Any, Callable[..., Any]]:
-    # As a plain dict: torch's own reads the dispatcher's registrations at each look-up.
-    with collect_once():
-        table: Any = _default_decomposition_table()
-        return dict(table.materialize() if hasattr(table, "materialize") else table)
+    # As a plain dict: torch's own reads the dispatcher's registrations at each look-up, which
+    # change only when a library is loaded.
+    table: Any = _default_decomposition_table()
+    return dict(table.materialize() if hasattr(table, "materialize") else table)
 
 
 def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedProgram:
@@ -214,18 +235,6 @@ def _judge_whole(
         if node.op == "call_function" and _is_whole(node.target, registry):
             verdict = judge_node(node, registry, constants)
             yield node, isinstance(verdict, Supported) and not is_excluded(node, options)
-
-
-def isolate(program: ExportedProgram) -> ExportedProgram:
-    """The same program with dictionaries of its own.
-
-    Delegating a mutable buffer takes it out of the state dict, which ExecuTorch's
-    decompositions share with the program that the user gave.
-    """
-    isolated = copy.copy(program)
-    isolated._state_dict = dict(program.state_dict)
-    isolated._constants = dict(program.constants)
-    return isolated
 
 
 def _find_refused(

@@ -11,8 +11,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from mlx_coverage.lowering.graphs import express
 from mlx_coverage.lowering.plan import Options, is_excluded
-from mlx_coverage.lowering.retracing import express
 from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.spec import Registry
 

@@ -67,10 +67,16 @@ class MLXPartitioner(Partitioner):
             normalize_ops(exclude_ops), exclude_node, min_partition_size, rewrites
         )
         self.registry = registry if registry is not None else default_registry()
-        backend = MLXCoveragePlanBackend if _plan_only else MLXCoverageBackend
-        self._delegation = DelegationSpec(backend.__name__, [])
-        self._plan_only = _plan_only
+        self._delegation = DelegationSpec(MLXCoverageBackend.__name__, [])
+        self._plan_only = False
         self.plans: list[PartitionPlan] = []
+        if _plan_only:
+            self.record_nothing()
+
+    def record_nothing(self) -> None:
+        """Lower to empty delegates from now on: that needs no weights, and shows the plan."""
+        self._delegation = DelegationSpec(MLXCoveragePlanBackend.__name__, [])
+        self._plan_only = True
 
     def ops_to_not_decompose(
         self, ep: ExportedProgram
@@ -97,7 +103,7 @@ class MLXPartitioner(Partitioner):
         for placeholder, number in find_owned_buffers(found).items():
             placeholder.meta["delegation_tag"] = f"mlx_coverage_{number}"
         _keep_initial_values(exported_program)
-        self.plans.append(found.copy() if self._plan_only else found)
+        self.plans.append(found.copy())
         return PartitionResult(tagged_exported_program=exported_program, partition_tags=tags)
 
 

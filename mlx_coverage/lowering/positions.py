@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mlx_coverage.lowering.inlining import inline_graph, trace_call
+from mlx_coverage.lowering.graphs import inline_graph, trace_call
 
 aten = torch.ops.aten
 # Where the symbol for the number of rows comes from: of one node.

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
-from mlx_coverage.lowering.inlining import inline_graph, trace_call
+from mlx_coverage.lowering.graphs import agree, inline_graph, trace_call
 from mlx_coverage.lowering.plan import (
     Options,
     Rewrite,
@@ -26,7 +26,6 @@ from mlx_coverage.lowering.plan import (
     is_counted,
     is_excluded,
 )
-from mlx_coverage.lowering.retracing import agree
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import bind, canonicalize, name_target, parameters
 from mlx_coverage.registry.judge import Supported, Unsupported, judge_node

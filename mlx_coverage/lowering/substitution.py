@@ -16,8 +16,8 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.utils.matcher_utils import InternalMatch, SubgraphMatcher
 
+from mlx_coverage.lowering.pipeline import run_decompositions
 from mlx_coverage.lowering.plan import Options, find_constants, is_assertion, is_excluded
-from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.samples import Tensor as TensorSample
 from mlx_coverage.registry.samples import evaluate, list_names

@@ -23,7 +23,7 @@ from mlx_coverage.analyze.capture import Capture
 from mlx_coverage.analyze.failures import CaptureError, condense
 from mlx_coverage.analyze.upstream.bindings import import_delegate
 from mlx_coverage.lowering.backend import MLXCoveragePlanBackend
-from mlx_coverage.lowering.decomposition import isolate
+from mlx_coverage.lowering.graphs import isolate
 from mlx_coverage.lowering.plan import (
     Delegated,
     Fallback,

@@ -1,5 +1,6 @@
-"""A call replaced by the graph of a function."""
+"""Graphs in the place of calls, and programs whose graphs may be changed."""
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import detect_fake_mode
-from torch.fx import Graph, Node
+from torch.export import ExportedProgram
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 
@@ -79,3 +81,73 @@ def inline_graph(node: Node, body: Graph) -> None:
             user.replace_all_uses_with(result[user.args[1]])
             node.graph.erase_node(user)
     node.graph.erase_node(node)
+
+
+def isolate(program: ExportedProgram, graph: Graph | None = None) -> ExportedProgram:
+    """The same program with dictionaries of its own and, where one is given, a copy of a graph.
+
+    Delegating a mutable buffer takes it out of the state dict, which ExecuTorch's
+    decompositions share with the program that the user gave.
+    """
+    isolated = copy.copy(program)
+    isolated._state_dict = dict(program.state_dict)
+    isolated._constants = dict(program.constants)
+    if graph is not None:
+        own, copies = Graph(), dict[Node, Node]()
+        own.output(own.graph_copy(graph, copies)).meta = dict(graph.output_node().meta)
+        isolated._graph_module = GraphModule(program.graph_module, own)
+        isolated._graph_module.meta = dict(program.graph_module.meta)
+    return isolated
+
+
+def agree(found: Any, expected: Any) -> bool:
+    """Whether two example values have the same dtypes, devices, sizes and strides."""
+    if isinstance(found, torch.Tensor):
+        if not isinstance(expected, torch.Tensor):
+            return False
+        return _describe(found) == _describe(expected)
+    if isinstance(found, (list, tuple)):
+        return (
+            isinstance(expected, (list, tuple))
+            and len(found) == len(expected)
+            and all(map(agree, found, expected))
+        )
+    return bool(express(found) == express(expected))
+
+
+def _describe(tensor: torch.Tensor) -> tuple[Any, ...]:
+    sizes = (*tensor.shape, *tensor.stride(), tensor.storage_offset())
+    return tensor.dtype, tensor.device, tensor.dim(), *map(express, sizes)
+
+
+def express(value: Any) -> Any:
+    """What a size can be compared by: equality of symbolic sizes would be a guard."""
+    symbolic = isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))
+    return value.node.expr if symbolic else value
+
+
+_ORIGIN = frozenset({"stack_trace", "nn_module_stack", "torch_fn"})
+_HISTORY = frozenset({"from_node", "original_aten", "seq_nr", "tensor_meta", "torch_fn"})
+
+
+def share_metadata(program: ExportedProgram) -> None:
+    """Let nodes that were called on the same lines and in the same modules say so once.
+
+    Every node has texts of its own, a kilobyte and more, and few of them differ.
+    """
+    known: dict[Any, Any] = {}
+    for module in program.graph_module.modules():
+        if not isinstance(module, GraphModule):
+            continue
+        for node in module.graph.nodes:
+            for key in _ORIGIN & node.meta.keys():
+                value = node.meta[key]
+                same = tuple(value.items()) if isinstance(value, dict) else value
+                node.meta[key] = known.setdefault((key, same), value)
+
+
+def drop_history(graph: Graph) -> None:
+    """Forget what torch notes for debugging: each pass copies it, and a plan reads none of it."""
+    for node in graph.nodes:
+        for key in _HISTORY & node.meta.keys():
+            del node.meta[key]

@@ -1,0 +1,58 @@
+"""torch's and ExecuTorch's public pipeline, by a shortcut wherever that takes the program.
+
+The shortcut is optional. It never refuses: what it does not take, and whatever goes wrong in it,
+takes the public way, whose word is final.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+
+_log = logging.getLogger(__name__)
+
+
+def run_decompositions(
+    program: ExportedProgram, table: Mapping[Any, Callable[..., Any]]
+) -> ExportedProgram:
+    """`program.run_decompositions(table)`; the argument is left as it is."""
+    found: ExportedProgram = _attempt("run_decompositions", program, table)
+    return found if found is not None else program.run_decompositions(dict(table))
+
+
+def convert_to_edge(program: ExportedProgram, kept: Sequence[OpOverload]) -> ExportedProgram | None:
+    """The edge program that `to_edge_transform_and_lower` hands to a partitioner.
+
+    Args:
+        program: decomposed; it is used up.
+        kept: the ops that the partitioner asked to keep whole.
+
+    Returns:
+        None where ExecuTorch itself is to be asked.
+    """
+    found: ExportedProgram | None = _attempt("convert_to_edge", program, kept)
+    return found
+
+
+def defer_code() -> AbstractContextManager[None]:
+    """A scope in which graphs get no Python code before they are called: it saves memory."""
+    found: AbstractContextManager[None] | None = _attempt("defer_code")
+    return found if found is not None else nullcontext()
+
+
+def forget_traces() -> None:
+    """Free what `torch.export` remembers of its last trace."""
+    _attempt("forget_traces")
+
+
+def _attempt(name: str, *args: Any) -> Any:
+    try:
+        from mlx_coverage.lowering import shortcut
+
+        return getattr(shortcut, name)(*args)
+    except Exception:  # noqa: BLE001  (the public way decides, and raises what is an error)
+        _log.debug("the shortcut %s does not take the program", name, exc_info=True)
+        return None
