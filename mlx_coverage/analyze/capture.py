@@ -41,7 +41,12 @@ from mlx_coverage.analyze.sources import locate_error
 from mlx_coverage.lowering.decomposition import list_preserved
 from mlx_coverage.lowering.graphs import isolate, share_metadata
 from mlx_coverage.lowering.partitioner import MLXPartitioner
-from mlx_coverage.lowering.pipeline import convert_to_edge, defer_code, forget_traces
+from mlx_coverage.lowering.pipeline import (
+    convert_to_edge,
+    defer_code,
+    forget_pending,
+    forget_traces,
+)
 from mlx_coverage.lowering.plan import PartitionPlan, plan
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import name_target
@@ -238,6 +243,8 @@ def _lower(
     partitioners: Mapping[str, MLXPartitioner],
     config: EdgeCompileConfig,
 ) -> EdgeProgramManager:
+    for program in programs.values():
+        forget_pending(program)
     return to_edge_transform_and_lower(
         dict(programs),
         partitioner={name: [partitioner] for name, partitioner in partitioners.items()},

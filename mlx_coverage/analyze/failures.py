@@ -8,6 +8,8 @@
 
 import re
 
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
 from mlx_coverage.analyze.model import Source, StageName
 from mlx_coverage.analyze.sources import locate_error, locate_frames, parse_stack
 from mlx_coverage.registry.reasons import ReasonKind
@@ -69,6 +71,11 @@ class AttestationError(Exception):
 
 def condense(error: BaseException) -> str:
     """The first meaningful sentence of an exception: no traceback, address or repr."""
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return (
+            "its passes have to compare a size or an index that the model reads from a tensor, and "
+            "cannot; bound it with torch._check, or compute with whole tensors and a mask"
+        )
     text = _ADDRESS.sub("", _POINTER.sub("", _ESCAPES.sub("", str(error))))
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if not _EMPTY.match(line)]

@@ -100,7 +100,9 @@ def explain_unfinished(error: Exception, plans: Mapping[str, PartitionPlan]) -> 
         for node, placement in plan.placements.items()
         if isinstance(placement, Fallback)
     ]
-    missing = find_missing_kernels(node.target for node in calls if not isinstance(node.target, str))
+    missing = find_missing_kernels(
+        node.target for node in calls if not isinstance(node.target, str)
+    )
     found: dict[Any, CaptureError] = {}
     for node in calls:
         reason = missing.get(node.target)  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """ExecuTorch's side of the delegate: a partition in, payload and named data out."""
 
+from collections.abc import Sequence
 from typing import final
+from weakref import WeakValueDictionary
 
 from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir.backend.backend_details import (
@@ -13,6 +15,23 @@ from executorch.exir.backend.backend_details import (
 from mlx_coverage.lowering.payload import serialize
 from mlx_coverage.lowering.translation import translate
 from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.spec import Registry
+
+# ExecuTorch hands a backend bytes only: they name the registry that the partitioner goes by.
+_registries: WeakValueDictionary[bytes, Registry] = WeakValueDictionary()
+_REGISTRY = "registry"
+
+
+def name_registry(registry: Registry) -> CompileSpec:
+    """What tells the backend by which registry a partition was made, in this process."""
+    name = str(id(registry)).encode()
+    _registries[name] = registry
+    return CompileSpec(_REGISTRY, name)
+
+
+def _find_registry(specs: Sequence[CompileSpec]) -> Registry:
+    names = [spec.value for spec in specs if spec.key == _REGISTRY]
+    return _registries[names[0]] if names else default_registry()
 
 
 @final
@@ -28,7 +47,7 @@ class MLXCoverageBackend(BackendDetails):
         Raises:
             RecordError: an entry of the registry misbehaves (a defect of ours).
         """
-        recording = translate(edge_program, default_registry())
+        recording = translate(edge_program, _find_registry(compile_specs))
         store = NamedDataStore()
         for weight in recording.weights.values():
             weight.store(store)

@@ -11,7 +11,7 @@ nothing more to decompose.
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import cache
 from itertools import accumulate
 from typing import Any
@@ -35,7 +35,7 @@ from mlx_coverage.lowering.graphs import (
 )
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.pipeline import run_decompositions
-from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
+from mlx_coverage.lowering.plan import Options, ask_exclusions, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
@@ -52,10 +52,12 @@ def prepare_program(
 
     The argument is not changed, nor will it be by what ExecuTorch does to the result.
     """
-    return decompose_functional(functionalize(program, registry), registry, options)
+    return decompose_functional(functionalize(program, registry, options), registry, options)
 
 
-def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgram:
+def functionalize(
+    program: ExportedProgram, registry: Registry, options: Options
+) -> ExportedProgram:
     """The first half of `prepare_program`: as ExecuTorch will do next, and a copy."""
     program = _apply_declared(program, registry)
     early = _find_early(program, registry, _merge_table(registry))
@@ -64,6 +66,7 @@ def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgr
     drop_history(functional.graph)
     share_metadata(functional)
     _lay_out_operands(functional)
+    ask_exclusions(functional.graph, options)
     return functional
 
 
@@ -303,9 +306,12 @@ def _find_early(
             early[op] = table[op] if op in table else torch.export.default_decompositions()[op]
 
     mode = _detect_fake_mode_from_gm(program.graph_module)
-    shape_env = mode and mode.shape_env
+    shape_env: Any = mode and mode.shape_env
     # What is traced here is only looked at: it must fix no dynamic size.
-    with shape_env.suppress_guards() if shape_env else nullcontext():
+    with ExitStack() as scope:
+        if shape_env is not None:
+            scope.enter_context(shape_env.suppress_guards())
+            scope.enter_context(shape_env.ignore_fresh_unbacked_symbols())
         for node in program.graph.nodes:
             if node.op == "call_function":
                 visit(node)

@@ -8,7 +8,11 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
+from mlx_coverage.lowering.backend import (
+    MLXCoverageBackend,
+    MLXCoveragePlanBackend,
+    name_registry,
+)
 from mlx_coverage.lowering.decomposition import list_kept, prepare_program
 from mlx_coverage.lowering.plan import (
     Options,
@@ -35,7 +39,9 @@ class MLXPartitioner(Partitioner):
     Args:
         exclude_ops: ops to keep off the delegate: names (``"aten.add.Tensor"``) or
             overloads (``torch.ops.aten.add.Tensor``).
-        exclude_node: called with each edge node; True keeps the node off the delegate.
+        exclude_node: called once with each call of the functional ATen program, before it is
+            decomposed; True keeps the call, and what it becomes, off the delegate. (After
+            `to_edge` and in `to_backend` alone: with each call of the edge program.)
         min_partition_size: least number of computing nodes in a partition (views and
             sizes do not count). A partition that holds an op which was kept from
             decomposition is always placed, because nothing else can run that op.
@@ -67,7 +73,9 @@ class MLXPartitioner(Partitioner):
             normalize_ops(exclude_ops), exclude_node, min_partition_size, rewrites
         )
         self.registry = registry if registry is not None else default_registry()
-        self._delegation = DelegationSpec(MLXCoverageBackend.__name__, [])
+        self._delegation = DelegationSpec(
+            MLXCoverageBackend.__name__, [name_registry(self.registry)]
+        )
         self._plan_only = False
         self.plans: list[PartitionPlan] = []
         if _plan_only:

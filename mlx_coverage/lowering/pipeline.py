@@ -20,7 +20,23 @@ def run_decompositions(
 ) -> ExportedProgram:
     """`program.run_decompositions(table)`; the argument is left as it is."""
     found: ExportedProgram = _attempt("run_decompositions", program, table)
-    return found if found is not None else program.run_decompositions(dict(table))
+    if found is not None:
+        return found
+    forget_pending(program)
+    return program.run_decompositions(dict(table))
+
+
+def forget_pending(program: ExportedProgram) -> None:
+    """Let a program be traced again whose last trace ended early.
+
+    torch notes each size that it reads from a tensor until a node is made for it, and takes what
+    an unfinished trace leaves for an error of the next.
+    """
+    for node in program.graph.nodes:
+        mode = getattr(node.meta.get("val"), "fake_mode", None)
+        if mode is not None and mode.shape_env is not None:
+            mode.shape_env.pending_fresh_unbacked_symbols.clear()
+            return
 
 
 def convert_to_edge(program: ExportedProgram, kept: Sequence[OpOverload]) -> ExportedProgram | None:

@@ -24,6 +24,7 @@ from mlx_coverage.registry.judge import Supported, Unsupported, Verdict, judge_n
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
 
+_EXCLUDED = "mlx_coverage.excluded"
 # Checks that export leaves behind: true by then, and no work.
 _ASSERTIONS = frozenset(
     "_assert_scalar _assert_async _assert_tensor_metadata sym_constrain_range "
@@ -67,7 +68,7 @@ class Options:
 
     Attributes:
         exclude_ops: names (`aten.add.Tensor`) or overloads to keep off the delegate.
-        exclude_node: predicate on the edge node, for anything else.
+        exclude_node: predicate on a call, for anything else.
         min_partition_size: least number of computing nodes (views and sizes do not
             count) in a partition; 0 also places partitions of views alone.
         rewrites: what to write instead of declined calls, tried in order.
@@ -212,8 +213,19 @@ def is_counted(node: Node) -> bool:
 def is_excluded(node: Node, options: Options) -> bool:
     """Whether the user keeps the node off the delegate."""
     name = name_target(canonicalize(node.target))
-    excluded = options.exclude_node is not None and options.exclude_node(node)
-    return name in options.exclude_ops or excluded
+    if name in options.exclude_ops or options.exclude_node is None:
+        return name in options.exclude_ops
+    kept: dict[str, bool] = node.meta.get("custom") or {}
+    return kept[_EXCLUDED] if _EXCLUDED in kept else bool(options.exclude_node(node))
+
+
+def ask_exclusions(graph: Graph, options: Options) -> None:
+    """Ask `exclude_node` of each call, once; what the call becomes inherits the answer."""
+    for node in graph.nodes if options.exclude_node is not None else ():
+        if is_counted(node):
+            answer = {_EXCLUDED: is_excluded(node, options)}
+            # torch copies this key to what a call is decomposed into.
+            node.meta["custom"] = {**(node.meta.get("custom") or {}), **answer}
 
 
 def _is_tensor(node: Node) -> bool:

@@ -160,6 +160,7 @@ def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgra
     return program
 
 
+_INHERITED = frozenset({"stack_trace", "nn_module_stack", "custom"})
 _is_composite = cache(_is_preservable_cia_op)
 _BARE = vars(torch.nn.Module()).keys()
 
@@ -193,7 +194,7 @@ def _inline_regions(module: GraphModule) -> None:
             inputs = body.graph.find_nodes(op="placeholder")
             copies = dict(zip(inputs, operands, strict=True))
             with graph.inserting_before(node):
-                results = graph.graph_copy(body.graph, copies)
+                results: Any = graph.graph_copy(body.graph, copies)
             for inner in body.graph.find_nodes(op="get_attr"):
                 copies[inner].target = f"{region.target}_{inner.target}"
             for user in list(node.users):
@@ -263,8 +264,7 @@ class _Retracer:
             self._values[node] = value
             if node not in self._tainted:
                 self._replace(node, value)
-        origin = {key: node.meta[key] for key in ("stack_trace", "nn_module_stack")
-                  if key in node.meta}  # fmt: skip
+        origin: Any = {key: node.meta[key] for key in _INHERITED & node.meta.keys()}
         made = node.prev
         while made is not last:
             made.meta.update(origin)
@@ -486,14 +486,18 @@ _LENIENT = EXIREdgeDialectVerifier(
 )
 
 
-class _Validator(EdgeOpArgValidator):
-    """ExecuTorch's check of dtypes, computing nothing."""
+class _Recalled(Interpreter):
+    """Takes the results of calls from their metadata."""
 
-    node: Node  # that its `run_node` notes
+    node: Node
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """The example value of the call."""
         return self.node.meta.get("val")
+
+
+class _Validator(EdgeOpArgValidator, _Recalled):
+    """ExecuTorch's check of dtypes, computing nothing."""
 
 
 class _SharedPass(ExportPass):
@@ -595,7 +599,7 @@ def defer_code() -> Iterator[None]:
     global _scopes
     with _lock:
         _scopes += 1
-        GraphModule.recompile = _defer  # type: ignore[method-assign, assignment]
+        GraphModule.recompile = _defer  # type: ignore[method-assign]
     _scope.depth = getattr(_scope, "depth", 0) + 1
     try:
         yield

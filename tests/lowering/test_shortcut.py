@@ -10,7 +10,7 @@ from executorch.exir.program._program import _default_decomposition_table
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from mlx_coverage.lowering import shortcut as retracing
+from mlx_coverage.lowering import pipeline as retracing
 
 aten = torch.ops.aten
 N = Dim("n", min=2, max=64)
