@@ -420,7 +420,7 @@ def _sign(program: ExportedProgram, mutated: Sequence[tuple[Node, Node]]) -> Non
                    inputs[node.name].target)
         for node, value in mutated
     ]  # fmt: skip
-    results = program.graph.output_node().args[0][len(mutated) :]  # type: ignore[index]
+    results = program.graph.output_node().args[0][len(mutated) :]
     for spec, result in zip(signature.output_specs, results, strict=True):
         argument: Any = spec.arg
         if isinstance(result, Node):
@@ -599,7 +599,7 @@ def defer_code() -> Iterator[None]:
     global _scopes
     with _lock:
         _scopes += 1
-        GraphModule.recompile = _defer  # type: ignore[method-assign]
+        GraphModule.recompile = _defer  # type: ignore[method-assign, assignment]
     _scope.depth = getattr(_scope, "depth", 0) + 1
     try:
         yield

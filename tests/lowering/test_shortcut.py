@@ -1,7 +1,11 @@
-"""Retracing gives, node for node, what torch's `run_decompositions` gives."""
+"""The shortcut gives what the public pipeline gives, and whatever breaks it takes that way."""
 
+import ast
 import copy
+import logging
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +14,11 @@ from executorch.exir.program._program import _default_decomposition_table
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from mlx_coverage.lowering import pipeline as retracing
+from mlx_coverage import MLXPartitioner
+from mlx_coverage.analyze.capture import lower_methods, plan_methods
+from mlx_coverage.lowering import shortcut
+from mlx_coverage.lowering.pipeline import defer_code, run_decompositions
+from tests.lowering.plans import describe_plan
 
 aten = torch.ops.aten
 N = Dim("n", min=2, max=64)
@@ -141,12 +149,12 @@ def test_equals_torch(function: Callable[..., Any], dynamic: bool) -> None:
     module = Module(function).eval()
     program = torch.export.export(module, (torch.randn(3, 4),), dynamic_shapes=shapes)
     before = describe(program)
-    functional = retracing.run_decompositions(program, {})
+    functional = run_decompositions(program, {})
     assert describe(functional) == describe(program.run_decompositions({}))
     table = dict(_default_decomposition_table().materialize())
     for op in (aten.linear.default, aten.upsample_linear1d.vec):
         table.pop(op)
-    found = retracing.run_decompositions(functional, table)
+    found = run_decompositions(functional, table)
     assert describe(found) == describe(functional.run_decompositions(table))
     assert describe(program) == before
     # Still a program: it runs.
@@ -162,5 +170,101 @@ class Scaled(nn.Module):
 
 def test_number_inputs_equal_torch() -> None:
     program = torch.export.export(Scaled(), (torch.randn(3), 2.5, True, 4))
-    found = retracing.run_decompositions(program, {})
+    found = run_decompositions(program, {})
     assert describe(found) == describe(program.run_decompositions({}))
+
+
+class Stateful(nn.Module):
+    """A state, a composite op, a region and an op that falls back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("state", torch.ones(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state.add_(x)
+        with torch.no_grad():
+            scale = self.state.double().tanh().float()
+        return self.linear(x * scale).cos()
+
+
+def export_stateful() -> ExportedProgram:
+    return torch.export.export(Stateful(), (torch.ones(3, 4),))
+
+
+def list_private_names() -> list[tuple[str, str]]:
+    """What the room imports of torch and ExecuTorch that is private, or from such a module."""
+    tree = ast.parse(Path(shortcut.__file__).read_text())
+    return [
+        (node.module, alias.asname or alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and "mlx_coverage" not in node.module
+        for alias in node.names
+        if alias.name.startswith("_") or "._" in node.module
+    ]
+
+
+@pytest.mark.parametrize(("module", "name"), list_private_names(), ids=lambda v: v)
+def test_a_private_name_that_is_gone_costs_time_alone(
+    module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its use raises, as its import would; `check` and `export` give what they gave."""
+
+    class Gone:
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            raise AttributeError(name)
+
+    expected = plan_methods({"forward": export_stateful()}, MLXPartitioner)
+    monkeypatch.setattr(shortcut, name, Gone())
+    planned = plan_methods({"forward": export_stateful()}, MLXPartitioner)
+    assert not planned.refusals
+    described = describe_plan(expected.plans["forward"])
+    assert describe_plan(planned.plans["forward"]) == described
+
+
+def test_without_the_room_check_and_export_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = plan_methods({"forward": export_stateful()}, MLXPartitioner)
+    # As after an import that fails.
+    monkeypatch.setitem(__import__("sys").modules, "mlx_coverage.lowering.shortcut", None)
+    monkeypatch.delattr("mlx_coverage.lowering.shortcut")
+    for take in (plan_methods, lower_methods):
+        found = take({"forward": export_stateful()}, MLXPartitioner)
+        assert not found.refusals
+        described = describe_plan(expected.plans["forward"])
+        assert describe_plan(found.plans["forward"]) == described
+
+
+def test_the_shortcut_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="mlx_coverage"):
+        assert not plan_methods({"forward": export_stateful()}, MLXPartitioner).refusals
+    assert not caplog.records
+
+
+def test_scopes_without_code_end_in_any_order_and_concern_their_thread() -> None:
+    original = torch.fx.GraphModule.recompile
+    entered, left = threading.Event(), threading.Event()
+    codes: list[str] = []
+
+    def trace() -> str:
+        return torch.fx.symbolic_trace(nn.ReLU()).code
+
+    def run() -> None:
+        with defer_code():
+            entered.set()
+            left.wait(10)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    entered.wait(10)
+    codes.append(trace())  # the other thread's scope is not this one's
+    with defer_code(), defer_code():
+        late = torch.fx.symbolic_trace(nn.ReLU())
+    left.set()
+    thread.join()
+    assert "relu" in codes[0].lower() or "return" in codes[0]
+    assert torch.fx.GraphModule.recompile is original
+    assert torch.equal(late(-torch.ones(2)), torch.zeros(2))
