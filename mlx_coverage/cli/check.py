@@ -182,10 +182,10 @@ def _capture(
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import verify
     from mlx_coverage.analyze.custom_ops import propose_entries
+    from mlx_coverage.analyze.execution import execute
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
-    from mlx_coverage.cli.execution import execute
     from mlx_coverage.registry.reasons import BY_SLUG
 
     with load.open_model(model) as methods:

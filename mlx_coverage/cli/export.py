@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load
             from mlx_coverage.analyze.attest import lacks_weights
+            from mlx_coverage.analyze.execution import finish
             from mlx_coverage.analyze.failures import InputError
             from mlx_coverage.analyze.interface import find_unwritable
-            from mlx_coverage.cli.execution import finish
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
@@ -90,9 +90,9 @@ def _count(lowered: "Lowering") -> str:
 
 def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProgram"]) -> list[str]:
     from mlx_coverage.analyze.comparison import verify_results
+    from mlx_coverage.analyze.execution import Execution
     from mlx_coverage.analyze.failures import AttestationError
     from mlx_coverage.analyze.program_file import read_program
-    from mlx_coverage.cli.execution import Execution
 
     lines = []
     loaded = {method.name: method for method in read_program(path)}
@@ -111,13 +111,13 @@ def _refuse_foreign_difference(name: str, difference: Exception, methods: "Metho
     """Say so where the method differs from torch with nothing delegated as well."""
     from mlx_coverage.analyze import capture
     from mlx_coverage.analyze.comparison import verify_results
+    from mlx_coverage.analyze.execution import execute
     from mlx_coverage.analyze.failures import (
         AttestationError,
         CaptureError,
         ForeignDifferenceError,
         InputError,
     )
-    from mlx_coverage.cli.execution import execute
 
     try:
         programs = capture.export_methods(methods)  # sizes of the others may be taken already

@@ -13,11 +13,11 @@ from mlx_coverage.analyze import equivalents
 from mlx_coverage.analyze.capture import export_methods, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare
 from mlx_coverage.analyze.equivalents import EQUIVALENTS, list_exchanges
+from mlx_coverage.analyze.execution import execute
 from mlx_coverage.analyze.fixes import add_fixes, find_fixes, try_fixes
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import Fix
 from mlx_coverage.analyze.summarize import summarize
-from mlx_coverage.cli.execution import execute
 from mlx_coverage.lowering import backend
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import reasons

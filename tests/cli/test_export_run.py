@@ -110,7 +110,7 @@ def test_truncated_program(folder: Path, program: Path) -> None:
 def test_wrong_result_is_not_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mlx_coverage.cli.execution import Execution
+    from mlx_coverage.analyze.execution import Execution
 
     # The first to run is the delegate; then ExecuTorch alone, which is right.
     right, faults = Execution.__call__, iter([1])
