@@ -55,9 +55,9 @@ def attest_methods(plans: Mapping[str, PartitionPlan], lowered: EdgeProgramManag
         attest(plan, lowered.exported_program(name).graph_module, name)
 
 
-def verify(
+def lower_attested(
     programs: Mapping[str, ExportedProgram], planned: Capture, make: Callable[[], MLXPartitioner]
-) -> None:
+) -> EdgeProgramManager:
     """Lower once more, with the backend that records, and hold the result against the plan.
 
     Raises:
@@ -69,7 +69,9 @@ def verify(
             "--verify lowers in full, and the model's weights are not there (meta tensors); "
             "leave it out, or load the weights"
         )
-    attest_methods(planned.plans, lower_methods(programs, make).lowered)
+    lowered = lower_methods(programs, make).lowered
+    attest_methods(planned.plans, lowered)
+    return lowered
 
 
 def lacks_weights(programs: Mapping[str, ExportedProgram]) -> bool:
