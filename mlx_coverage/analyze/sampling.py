@@ -156,10 +156,12 @@ def _draw_all(
     example: Sequence[Any], shapes: Sequence[tuple[int, ...] | None], seed: int, spread: bool
 ) -> list[Any]:
     generator = torch.Generator().manual_seed(seed)
-    return [
-        _draw(value, shape, generator, spread) if shape is not None else value
-        for value, shape in zip(example, shapes, strict=True)
-    ]
+    drawn: dict[int, Any] = {}
+    for value, shape in zip(example, shapes, strict=True):
+        # torch.export takes a tensor that is given twice for one input.
+        if shape is not None and id(value) not in drawn:
+            drawn[id(value)] = _draw(value, shape, generator, spread)
+    return [drawn.get(id(value), value) for value in example]
 
 
 def _draw(
@@ -204,7 +206,8 @@ def _draw_integers(
     values = example.to(torch.int64).flatten()
     if not values.numel():
         return torch.zeros(shape, dtype=torch.int64)
-    rising = values.numel() > 1 and bool((values.diff() >= 0).all())
+    # Offsets stay sorted; zeros and ones in this order are a mask.
+    rising = values.numel() > 1 and bool((values.diff() >= 0).all()) and bool(values[-1] > 1)
     count = len(set(values.tolist()))
     distinct = count == values.numel()
     if tuple(shape) == tuple(example.shape) and (distinct or not spread):
@@ -214,4 +217,4 @@ def _draw_integers(
         low, high = int(values.min()), int(values.max())
         drawn = torch.randint(low, high + (high < (1 << 63) - 1), shape, generator=generator)
     drawn = drawn.flatten()
-    return (drawn.sort().values if rising and count > 2 else drawn).reshape(shape)
+    return (drawn.sort().values if rising else drawn).reshape(shape)

@@ -109,6 +109,13 @@ def test_offsets_stay_sorted() -> None:
         assert (other.inputs[0].diff() >= 0).all()
 
 
+def test_tensor_that_is_given_twice_stays_one() -> None:
+    x = torch.randn(3)
+    for other in sample(lambda q, k, v: q * k + v, x, x, torch.randn(3))[1:]:
+        assert torch.equal(other.inputs[0], other.inputs[1])
+        assert not torch.equal(other.inputs[0], other.inputs[2])
+
+
 def test_one_integer_has_no_other_value() -> None:
     assert len(sample(lambda x: x + 1, torch.tensor([4]))) == 1
 
