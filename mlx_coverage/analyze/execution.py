@@ -132,12 +132,6 @@ def store(lowered: "EdgeProgramManager") -> Iterator[Path]:
         yield path
 
 
-def execute(lowered: "EdgeProgramManager", method: str, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of a lowered method, run once from a file that is gone then."""
-    with store(lowered) as path:
-        return load_methods(path)[method](inputs)
-
-
 def finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":
     """The program of a lowered model, as it is written to a file.
 

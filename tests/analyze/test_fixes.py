@@ -13,7 +13,7 @@ from mlx_coverage.analyze import equivalents
 from mlx_coverage.analyze.capture import export_methods, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare
 from mlx_coverage.analyze.equivalents import EQUIVALENTS, list_exchanges
-from mlx_coverage.analyze.execution import execute
+from mlx_coverage.analyze.execution import load_methods, store
 from mlx_coverage.analyze.fixes import Fixes, add_fixes, find_fixes, try_fixes
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import Fix
@@ -113,7 +113,8 @@ def test_partitioner_applies_decompositions() -> None:
     )
     plan = lowering.plans["forward"]
     assert (len(plan.partitions), plan.delegated) == (1, len(plan.placements))
-    found = execute(lowering.lowered, "forward", [INTEGERS])
+    with store(lowering.lowered) as path:
+        found = load_methods(path)["forward"]([INTEGERS])
     assert compare("forward", found, [IntegerMean()(INTEGERS)]) < 1e-6
 
 
