@@ -18,7 +18,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 3.0
 KINDS = ("--export", "--imported-export", "--check")
-IMPORTED = ("mlx_coverage.analyze.fixes", "mlx_coverage.cli.execution", "mlx_coverage.registry.ops")
+IMPORTED = (
+    "mlx_coverage.analyze.fixes",
+    "mlx_coverage.analyze.execution",
+    "mlx_coverage.registry.ops",
+)
 TITLES = ("process: export", "first: export", "again: export")
 
 

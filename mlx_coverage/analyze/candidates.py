@@ -6,7 +6,7 @@ is exported, and need it exported again.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mlx_coverage.analyze.capture import export_methods
+from mlx_coverage.analyze.edits import Edit, list_edits
 from mlx_coverage.analyze.equivalents import Exchange, list_exchanges
 from mlx_coverage.analyze.hierarchy import list_modules
 from mlx_coverage.analyze.load import Exportable
@@ -54,7 +55,7 @@ class Candidate:
         title: what to do, in one sentence.
         change: the code or option to write.
         rewrite: what the partitioner is to apply.
-        export: exports the model anew, changed.
+        apply: the model changed, while in its context: to be exported anew.
         wanted: the finding that it is for; where that one is mended in this way already,
             there is no need to try.
         computed_in: dtype of parts of the computation, where it is not that of the outputs.
@@ -64,7 +65,7 @@ class Candidate:
     title: str
     change: str
     rewrite: Rewrite | None = None
-    export: Callable[[], ExportedProgram] | None = None
+    apply: Callable[[Exportable], AbstractContextManager[Exportable]] | None = None
     wanted: Key | None = None
     computed_in: torch.dtype | None = None
 
@@ -83,9 +84,11 @@ def list_candidates(
         plan: without any of the candidates.
         registry: that the plan was made by.
     """
+    if isinstance(given, Exportable):
+        yield from map(_describe_edit, list_edits(program))
     yield from _list_rewrites(plan, registry)
     if isinstance(given, Exportable):
-        yield from _list_pins(given, program, plan)
+        yield from _list_pins(program, plan)
         yield from _list_replacements(given, plan)
 
 
@@ -113,7 +116,7 @@ def _list_rewrites(plan: PartitionPlan, registry: Registry) -> Iterator[Candidat
         for dtype in {v.dtype for v in operands if isinstance(v, torch.Tensor)} & CASTS.keys():
             if dtype not in seen and Cast(dtype).write(node, verdict) is not None:
                 seen.add(dtype)
-                yield _describe_cast(Cast(dtype))
+                yield _describe_cast(Cast(dtype), key)
 
 
 _CONTIGUOUS = Candidate(
@@ -140,20 +143,24 @@ def _describe_overload(overload: Overload) -> Candidate:
     return Candidate("overload", title, change, overload)
 
 
-def _describe_cast(cast: Cast) -> Candidate:
+def _describe_edit(edit: Edit) -> Candidate:
+    computed_in = CASTS[edit.dtype]
+    return Candidate("cast", edit.title, edit.change, apply=edit.apply, computed_in=computed_in)
+
+
+def _describe_cast(cast: Cast, key: Key) -> Candidate:
     wide, narrow = name_dtype(cast.dtype), name_dtype(cast.instead)
     return Candidate(
         "cast",
         f"Compute in {narrow} instead of {wide}.",
         f"x = x.to(torch.{narrow})  # and y.to(torch.{wide}) after, where {wide} is needed",
         cast,
+        wanted=key,
         computed_in=cast.instead,
     )
 
 
-def _list_pins(
-    given: Exportable, program: ExportedProgram, plan: PartitionPlan
-) -> Iterator[Candidate]:
+def _list_pins(program: ExportedProgram, plan: PartitionPlan) -> Iterator[Candidate]:
     known = list_input_symbols(program)
     wanted: defaultdict[Key, set[str]] = defaultdict(set)
     for node, verdict in plan.verdicts.items():
@@ -165,12 +172,10 @@ def _list_pins(
         for count in range(1, min(len(symbols), _MOST_SIZES) + 1):
             for chosen in combinations(sorted(symbols), count):
                 pins = [pin for symbol in chosen for pin in known[symbol]]
-                yield _describe_pins(given, program, pins, key)
+                yield _describe_pins(program, pins, key)
 
 
-def _describe_pins(
-    given: Exportable, program: ExportedProgram, pins: Sequence[Pin], key: Key
-) -> Candidate:
+def _describe_pins(program: ExportedProgram, pins: Sequence[Pin], key: Key) -> Candidate:
     named = ", ".join(f"dimension {pin.dim} of {pin.name} ({pin.size})" for pin in pins)
     lines = (
         f'dynamic_shapes["{pin.name}"][{pin.dim}] = Dim.STATIC  # always {pin.size}' for pin in pins
@@ -179,7 +184,7 @@ def _describe_pins(
         "static",
         f"Export with the size of the example: {named}.",
         "\n".join(lines),
-        export=lambda: _export(pin_sizes(given, program, pins)),
+        apply=lambda given: nullcontext(pin_sizes(given, program, pins)),
         wanted=key,
     )
 
@@ -192,12 +197,12 @@ def join_replacements(
         return
     exchanges = list(_list_exchanges(given, plan))
     if len(exchanges) > 1:
-        yield _describe_replacement(given, *exchanges)
+        yield _describe_replacement(*exchanges)
 
 
 def _list_replacements(given: Exportable, plan: PartitionPlan) -> Iterator[Candidate]:
     for exchange in _list_exchanges(given, plan):
-        yield _describe_replacement(given, exchange)
+        yield _describe_replacement(exchange)
 
 
 def _list_exchanges(given: Exportable, plan: PartitionPlan) -> Iterator[Exchange]:
@@ -206,18 +211,28 @@ def _list_exchanges(given: Exportable, plan: PartitionPlan) -> Iterator[Exchange
     return list_exchanges(given.module, paths)
 
 
-def _describe_replacement(given: Exportable, *exchanges: Exchange) -> Candidate:
+def _describe_replacement(*exchanges: Exchange) -> Candidate:
     title = " ".join(exchange.title for exchange in exchanges)
     change = "\n\n\n".join(exchange.code for exchange in exchanges)
-    return Candidate("module", title, change, export=partial(_export_exchanged, given, exchanges))
+    return Candidate("module", title, change, apply=partial(_exchange, exchanges))
 
 
-def _export_exchanged(given: Exportable, exchanges: Sequence[Exchange]) -> ExportedProgram:
+@contextmanager
+def _exchange(exchanges: Sequence[Exchange], given: Exportable) -> Iterator[Exportable]:
     with ExitStack() as stack:
         for exchange in exchanges:
             given = stack.enter_context(exchange.apply(given))
-        return _export(given)
+        yield given
 
 
-def _export(given: Exportable) -> ExportedProgram:
-    return export_methods({"forward": given})["forward"]
+def export_changed(given: Exportable, candidates: Sequence[Candidate]) -> ExportedProgram:
+    """The model exported with the changes of candidates; left as it is.
+
+    Raises:
+        CaptureError: torch.export refuses it.
+    """
+    with ExitStack() as stack:
+        for candidate in candidates:
+            if candidate.apply is not None:
+                given = stack.enter_context(candidate.apply(given))
+        return export_methods({"forward": given})["forward"]

@@ -350,13 +350,28 @@ def _fill_absent(program: ExportedProgram) -> None:
             program.state_dict[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 
-def verify(
+def write_methods(
+    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+) -> ExecutorchProgramManager:
+    """The finished program of `lower_methods`.
+
+    Raises:
+        CaptureError: ExecuTorch refuses it.
+    """
+    lowering = lower_methods(programs, make)
+    if lowering.program is None:
+        raise lowering.refusals[0]
+    return lowering.program
+
+
+def lower_attested(
     programs: Mapping[str, ExportedProgram], planned: Capture, make: Callable[[], MLXPartitioner]
-) -> None:
+) -> ExecutorchProgramManager:
     """Lower once more, with the backend that records, and hold the result against the plan.
 
     Raises:
         InputError: the model has no weights to lower.
+        CaptureError: ExecuTorch refuses the program.
         AttestationError: the two differ.
     """
     if lacks_weights(programs):
@@ -364,9 +379,11 @@ def verify(
             "--verify lowers in full, and the model's weights are not there (meta tensors); "
             "leave it out, or load the weights"
         )
-    lowered = lower_methods(programs, make).lowered
-    assert lowered is not None
-    attest_methods(planned.plans, lowered)
+    lowering = lower_methods(programs, make)
+    if lowering.program is None or lowering.lowered is None:
+        raise lowering.refusals[0]
+    attest_methods(planned.plans, lowering.lowered)
+    return lowering.program
 
 
 def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> ExecutorchProgramManager:

@@ -1,95 +1,66 @@
-"""A lowered program's results against eager torch's."""
+"""How far results are from eager torch's, and how far rounding explains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
-from torch.func import functional_call
+from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from mlx_coverage.analyze.failures import AttestationError, InputError
-from mlx_coverage.analyze.load import Exportable
+from mlx_coverage.analyze.failures import DifferenceError
 
 # Largest difference, relative to the largest magnitude in eager torch's output. Rounding adds
 # up over the layers of a model: 2^-24, 2^-11 and 2^-8 a step, times a few hundred. float64 is
 # ExecuTorch's to compute, and some of its kernels do so in float32.
 TOLERANCES = {
-    **dict.fromkeys((torch.float32, torch.float64, torch.complex64), 1e-4),
+    **dict.fromkeys((torch.float32, torch.float64, torch.complex64, torch.complex128), 1e-4),
     torch.float16: 1e-2,
     torch.bfloat16: 6e-2,
 }
 
 
-def run_eagerly(
-    given: Exportable | ExportedProgram, program: ExportedProgram
-) -> tuple[list[Any], list[Any]]:
-    """The example inputs as the lowered program takes them, and what torch makes of them.
+class CallError(DifferenceError):
+    """A call whose result differs, or that the lowered program refuses and torch makes.
 
-    ExecuTorch does not write into inputs: what the model writes there comes as an output,
-    before the others. The example inputs and the buffers of the model stay as they are.
-
-    Raises:
-        InputError: the program was saved without example inputs.
+    Attributes:
+        calls: the calls up to it, as method and inputs; the last is the one that differs.
+        found: what it gave; None where it was refused.
     """
-    if program.example_inputs is None:
-        raise InputError(
-            "--verify needs example inputs, and the .pt2 was saved without; leave it out, or name "
-            "a Python file"
-        )
-    module = given.module if isinstance(given, Exportable) else program.module()
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    with torch.no_grad():
-        args, kwargs = pytree.tree_map_only(torch.Tensor, torch.clone, program.example_inputs)
-        inputs = _flatten((args, kwargs))
-        untouched = [i.clone() if isinstance(i, torch.Tensor) else i for i in inputs]
-        outputs = functional_call(module, buffers, args, kwargs)
-    written = [i for i in inputs if isinstance(i, torch.Tensor) and i._version]
-    return untouched, [*written, *_flatten(outputs)]
+
+    def __init__(
+        self,
+        sentence: str,
+        output: int | None,
+        calls: Sequence[tuple[str, Sequence[Any]]],
+        found: Sequence[Any] | None,
+    ) -> None:
+        super().__init__(sentence, output)
+        self.calls = tuple(calls)
+        self.found = found
 
 
-def verify_results(
-    method: str,
-    execute: Callable[[list[Any]], list[Any]],
-    given: Exportable | ExportedProgram,
-    program: ExportedProgram,
-) -> float:
-    """The largest relative difference of a lowered method from eager torch.
+def find_tolerances(programs: Mapping[str, ExportedProgram]) -> dict[str, list[float]]:
+    """What the lowest precision inside the programs explains, for each output of each.
 
-    Args:
-        method: its name.
-        execute: runs the lowered method.
-        given: what was exported.
-        program: as exported.
-
-    Raises:
-        InputError: there are no example inputs, or torch's own results differ between calls.
-        AttestationError: an output differs by more than its dtype explains.
+    An output that is computed in float32 beside a part in bfloat16 is held to float32, unless
+    a program writes in place: a state may carry the rounding from anywhere to anywhere.
     """
-    inputs, expected = run_eagerly(given, program)
-    found = execute(inputs)
-    try:
-        return compare(method, found, expected)
-    except AttestationError:
-        _refuse_random(method, expected, run_eagerly(given, program)[1])
-        raise
-
-
-def _refuse_random(method: str, first: Sequence[Any], second: Sequence[Any]) -> None:
-    try:
-        compare(method, first, second)
-    except AttestationError as error:
-        raise InputError(
-            f"--verify cannot compare {method}: eager torch itself gives other numbers in each "
-            "call; call model.eval() if dropout does it, or leave --verify out"
-        ) from error
+    least = max(
+        (_tolerate(n) for p in programs.values() for n in list_calls(p.graph_module)), default=0.0
+    )
+    if any(is_mutable(n) for p in programs.values() for n in list_calls(p.graph_module)):
+        return {name: [least] * _count_outputs(p) for name, p in programs.items()}
+    return {name: _tolerate_outputs(program) for name, program in programs.items()}
 
 
 def compare(
     method: str,
     found: Sequence[Any],
     expected: Sequence[Any],
-    computed_in: torch.dtype | None = None,
+    tolerances: Sequence[float] | float = 0.0,
+    explain: Callable[[int], float] = lambda output: 0.0,
 ) -> float:
     """The largest relative difference of any output.
 
@@ -97,44 +68,51 @@ def compare(
         method: its name.
         found: outputs of the lowered program.
         expected: outputs of eager torch.
-        computed_in: dtype of parts of the computation, where it is not that of the outputs.
+        tolerances: of each output, or of all, where its dtype alone explains less.
+        explain: of an output that differs by more, what else is to be tolerated.
 
     Raises:
-        AttestationError: an output differs by more than its dtype explains.
+        DifferenceError: an output differs by more.
     """
     if len(found) != len(expected):
-        raise AttestationError(f"{method} gives {len(found)} outputs, torch {len(expected)}")
-    pairs = zip(found, expected, strict=True)
-    least = TOLERANCES.get(computed_in, 0.0) if computed_in is not None else 0.0
-    return max(
-        (_compare(f"{method}, output {i}", a, b, least) for i, (a, b) in enumerate(pairs)),
-        default=0.0,
-    )
+        raise DifferenceError(f"{method} gives {len(found)} outputs, torch {len(expected)}")
+    if isinstance(tolerances, float) or len(tolerances) != len(expected):
+        # Inputs that the model writes into come as further outputs.
+        least = tolerances if isinstance(tolerances, float) else max(tolerances, default=0.0)
+        tolerances = [least] * len(expected)
+    largest = 0.0
+    for i, (a, b, least) in enumerate(zip(found, expected, tolerances, strict=True)):
+        error = _compare(f"{method}, output {i}", i, a, b)
+        tolerance = find_tolerance(b, least)
+        if not error <= tolerance and not error <= (tolerance := max(tolerance, explain(i))):
+            raise DifferenceError(
+                f"{method}, output {i} differs from eager torch by {error:.2g}; "
+                f"tolerance: {tolerance:.2g}",
+                i,
+            )
+        largest = max(largest, error)
+    return largest
 
 
-def _compare(what: str, found: Any, expected: Any, least: float) -> float:
+def find_tolerance(expected: Any, least: float) -> float:
+    """The tolerance of a value: at least `least` where it is a float, exact where it is not."""
     if not isinstance(expected, torch.Tensor):
-        if found != expected:
-            raise AttestationError(f"{what} is {found!r}, torch's is {expected!r}")
         return 0.0
-    if found.dtype != expected.dtype or found.shape != expected.shape:
-        raise AttestationError(
-            f"{what} is {found.dtype} {list(found.shape)}, "
-            f"torch's is {expected.dtype} {list(expected.shape)}"
-        )
-    error = _measure(found, expected)
-    tolerance = TOLERANCES.get(expected.dtype, 0.0)
-    if expected.is_floating_point() or expected.is_complex():
-        tolerance = max(tolerance, least)
-    if not error <= tolerance:
-        raise AttestationError(
-            f"{what} differs from eager torch by {error:.2g}; tolerance: {tolerance:g}"
-        )
-    return error
+    rounded = expected.is_floating_point() or expected.is_complex()
+    return max(TOLERANCES.get(expected.dtype, 0.0), least) if rounded else 0.0
 
 
-def _measure(found: torch.Tensor, expected: torch.Tensor) -> float:
-    # NaN and infinities must be in the same places; the rest is measured.
+def measure(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference relative to the largest magnitude in `expected`.
+
+    Real and imaginary parts count alike, integers whole; infinite where NaN or infinities are
+    elsewhere than in `expected`.
+    """
+    if expected.is_complex():
+        found, expected = found.resolve_conj(), expected.resolve_conj()
+        return measure(torch.view_as_real(found), torch.view_as_real(expected))
+    if not expected.is_floating_point():
+        return _measure_integers(found, expected)
     a, b = found.double(), expected.double()
     special = ~(a.isfinite() & b.isfinite())
     if not torch.equal(a[special].nan_to_num(nan=7.0), b[special].nan_to_num(nan=7.0)):
@@ -145,5 +123,60 @@ def _measure(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
 
 
-def _flatten(values: Any) -> list[Any]:
-    return list(pytree.tree_leaves(values))
+def _measure_integers(found: torch.Tensor, expected: torch.Tensor) -> float:
+    # Floats would not tell 2^53 from its neighbour, and a difference of integers may overflow.
+    if torch.equal(found, expected):
+        return 0.0
+    other = found != expected
+    pairs = zip(found[other].tolist(), expected[other].tolist(), strict=True)
+    largest = max(abs(int(b)) for b in (expected.min().item(), expected.max().item()))
+    return max(abs(int(a) - int(b)) for a, b in pairs) / max(largest, 1)
+
+
+def _compare(what: str, output: int, found: Any, expected: Any) -> float:
+    if not isinstance(expected, torch.Tensor):
+        if found != expected:
+            raise DifferenceError(f"{what} is {found!r}, torch's is {expected!r}", output)
+        return 0.0
+    kind = getattr(found, "dtype", type(found)), list(getattr(found, "shape", ()))
+    if kind != (expected.dtype, list(expected.shape)):
+        raise DifferenceError(
+            f"{what} is {kind[0]} {kind[1]}, torch's is {expected.dtype} {list(expected.shape)}",
+            output,
+        )
+    return measure(found, expected)
+
+
+def list_calls(module: torch.nn.Module) -> Iterable[Node]:
+    """The calls of a graph and of the branches and bodies in it."""
+    for part in module.modules():
+        if isinstance(part, GraphModule):
+            yield from (node for node in part.graph.nodes if node.op == "call_function")
+
+
+def _tolerate(node: Node) -> float:
+    values = pytree.tree_leaves(node.meta.get("val"))
+    dtypes = (v.dtype for v in values if isinstance(v, torch.Tensor))
+    return max((TOLERANCES.get(dtype, 0.0) for dtype in dtypes), default=0.0)
+
+
+def is_mutable(node: Node) -> bool:
+    """Whether a call writes into its arguments."""
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+
+
+def _count_outputs(program: ExportedProgram) -> int:
+    return len(pytree.tree_leaves(program.graph.output_node().args[0]))
+
+
+def _tolerate_outputs(program: ExportedProgram) -> list[float]:
+    explained: dict[Node, float] = {}
+    for node in program.graph.nodes:
+        own = _tolerate(node) if node.op == "call_function" else 0.0
+        if node.op == "get_attr":  # a branch or body
+            part = getattr(program.graph_module, str(node.target), None)
+            calls = list_calls(part) if isinstance(part, torch.nn.Module) else ()
+            own = max(map(_tolerate, calls), default=0.0)
+        explained[node] = max([own, *(explained[n] for n in node.all_input_nodes)])
+    leaves = pytree.tree_leaves(program.graph.output_node().args[0])
+    return [explained[leaf] if isinstance(leaf, Node) else 0.0 for leaf in leaves]

@@ -3,7 +3,8 @@
 * InputError: what the user named cannot be read (exit code 2).
 * CaptureError: the model failed at a stage (exit code 3).
 * ForeignDifferenceError: ExecuTorch computes something else than torch (exit code 3).
-* AttestationError: the lowered program is not what the plan says (exit code 4).
+* AttestationError: the lowered program is not what the plan says (exit code 4); of which
+  DifferenceError: it computes something else, and no other's fault is shown.
 """
 
 import re
@@ -67,6 +68,18 @@ class ForeignDifferenceError(Exception):
 
 class AttestationError(Exception):
     """The nodes inside the delegates are not those of the plan: a defect of ours."""
+
+
+class DifferenceError(AttestationError):
+    """A result differs from eager torch's by more than rounding explains.
+
+    Attributes:
+        output: its position among the outputs; None where those are not as many as torch's.
+    """
+
+    def __init__(self, sentence: str, output: int | None = None) -> None:
+        super().__init__(sentence)
+        self.output = output
 
 
 def condense(error: BaseException) -> str:

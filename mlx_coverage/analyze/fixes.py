@@ -7,29 +7,32 @@ ran, and gave what eager torch gives of the model as it was.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from executorch.exir import ExecutorchProgramManager
 from torch._subclasses import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from mlx_coverage.analyze.candidates import Candidate, Key, join_replacements, list_candidates
+from mlx_coverage.analyze.candidates import (
+    Candidate,
+    Key,
+    export_changed,
+    join_replacements,
+    list_candidates,
+)
 from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
-from mlx_coverage.analyze.comparison import compare, run_eagerly
+from mlx_coverage.analyze.comparison import TOLERANCES
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError, condense
 from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import CoverageReport, Fix, format_count
+from mlx_coverage.analyze.verification import Verified, verify_lowered
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, Rewrite
 from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.runtime import NativeRuntimeError
-
-# Runs a method of a lowered program on inputs, once.
-Execute = Callable[[ExecutorchProgramManager, str, Sequence[Any]], Sequence[Any]]
 
 
 class Make(Protocol):
@@ -38,14 +41,24 @@ class Make(Protocol):
     def __call__(self, *, _rewrites: tuple[Rewrite, ...] = ()) -> MLXPartitioner: ...
 
 
+@dataclass
+class Fixes:
+    """What mends a method.
+
+    Attributes:
+        findings: the fixes, by what they mend; the verified ones first.
+        summary: the gain of all verified ones together, or that nothing helps; empty where
+            nothing falls back.
+    """
+
+    findings: dict[Key, tuple[Fix, ...]] = field(default_factory=dict)
+    summary: str = ""
+
+
 def find_fixes(
-    methods: Methods,
-    programs: Mapping[str, ExportedProgram],
-    planned: Capture,
-    make: Make,
-    execute: Execute,
-) -> dict[str, dict[Key, tuple[Fix, ...]]]:
-    """The fixes of each method, by what they mend; the verified ones first.
+    methods: Methods, programs: Mapping[str, ExportedProgram], planned: Capture, make: Make
+) -> dict[str, Fixes]:
+    """The fixes of each method.
 
     A candidate that gives other numbers than eager torch is left out.
 
@@ -54,26 +67,31 @@ def find_fixes(
         programs: the exported methods; left as they are.
         planned: their plans without a fix.
         make: gives the partitioner that the plans were made with.
-        execute: runs a candidate.
     """
-    fixes: dict[str, dict[Key, tuple[Fix, ...]]] = {}
+    fixes: dict[str, Fixes] = {}
     for name, program in programs.items():
         found: dict[Key, list[Fix]] = {}
+        chosen: dict[Fix, Candidate] = {}
         plan, given = planned.plans[name], methods[name]
-        trial = _Trial(name, given, program, plan, planned.refused is not None, make, execute)
+        trial = _Trial(name, given, program, plan, planned.refused is not None, make)
         for candidate in list_candidates(given, program, plan, make().registry):
             known = found.get(candidate.wanted, []) if candidate.wanted else []
             if any(fix.kind == candidate.kind for fix in known):
                 continue
             for key, fix in trial.attempt(candidate):
                 found.setdefault(key, []).append(fix)
+                chosen[fix] = candidate
         for candidate in join_replacements(given, plan) if trial.refused else ():
             for key, fix in trial.attempt(candidate):
                 found[key] = _prefer(fix, found.get(key, []))
-        fixes[name] = {
+                chosen[fix] = candidate
+        sorted_fixes = {
             key: tuple(sorted(known, key=lambda fix: not fix.verified))
             for key, known in found.items()
         }
+        first = dict.fromkeys(known[0] for known in sorted_fixes.values() if known[0].verified)
+        summary = trial.summarize({fix: chosen[fix] for fix in first}, bool(found))
+        fixes[name] = Fixes(sorted_fixes, summary)
     return fixes
 
 
@@ -90,18 +108,17 @@ def try_fixes(
     programs: Mapping[str, ExportedProgram],
     planned: Capture,
     make: Make,
-    execute: Execute,
-) -> tuple[dict[str, dict[Key, tuple[Fix, ...]]], tuple[str, ...]]:
+) -> tuple[dict[str, Fixes], tuple[str, ...]]:
     """`find_fixes`; when it breaks, none, and a sentence for the report, which stands."""
     try:
-        return find_fixes(methods, programs, planned, make, execute), ()
+        return find_fixes(methods, programs, planned, make), ()
     except Exception as error:  # noqa: BLE001  (an optional part of the report)
         return {}, (f"fixes: {condense(error)}",)
 
 
 def add_fixes(
     report: CoverageReport,
-    fixes: Mapping[str, Mapping[Key, tuple[Fix, ...]]],
+    fixes: Mapping[str, Fixes],
     missing: tuple[str, ...] = (),
 ) -> CoverageReport:
     """The report with the fixes at the findings that they mend.
@@ -120,7 +137,7 @@ def add_fixes(
             ),
         )
         for method in report.methods
-        for known in [fixes.get(method.name, {})]
+        for known in [fixes.get(method.name, Fixes()).findings]
     )
     return replace(report, methods=methods, missing=(*report.missing, *missing))
 
@@ -135,15 +152,11 @@ class _Trial:
     plan: PartitionPlan
     refused: bool
     make: Make
-    execute: Execute
 
     def attempt(self, candidate: Candidate) -> Iterator[tuple[Key, Fix]]:
         """The fix that the candidate is, for everything that it mends."""
-        rewrites = () if candidate.rewrite is None else (candidate.rewrite,)
-        make = partial(self.make, _rewrites=rewrites)
         try:
-            program = self.program if candidate.export is None else candidate.export()
-            planned = plan_methods({self.method: program}, make)
+            program, make, planned = self._change([candidate])
         except CaptureError:
             return  # torch.export or ExecuTorch would refuse the program with it
         after = planned.plans[self.method]
@@ -163,17 +176,18 @@ class _Trial:
         try:
             if planned.refused is not None:
                 raise planned.refused
-            error = self._run(candidate, program, make)
+            verified = self._run([candidate], program, make)
         except AttestationError:
             return  # proven wrong
         except (CaptureError, InputError, NativeRuntimeError) as failure:
             fix = replace(fix, evidence=f"{effect}; not run: {failure}")
         else:
+            calls = format_count(verified.calls, "call")
             evidence = (
-                f"{effect}; run on the example inputs, the largest relative difference from "
-                f"eager torch is {error:.2g}"
+                f"{effect}; run in {calls}, the largest relative difference from eager torch is "
+                f"{verified.error:.2g}"
             )
-            fix = replace(fix, verified=True, evidence=evidence, error=error)
+            fix = replace(fix, verified=True, evidence=evidence, error=verified.error)
         for key in mended:
             yield key, fix
 
@@ -186,23 +200,72 @@ class _Trial:
         # Another program: it may need fewer nodes, but none beside those must fall back.
         return not _count_fallback(after) - _count_fallback(self.plan)
 
+    def summarize(self, chosen: Mapping[Fix, Candidate], proposed: bool) -> str:
+        """One sentence on all verified fixes together.
+
+        Args:
+            chosen: the fixes, and what they were made of.
+            proposed: whether there are fixes that were not verified, either.
+        """
+        if not _count_fallback(self.plan):
+            return ""
+        if not chosen:
+            return (
+                "no fix was verified; what is proposed was not run"
+                if proposed
+                else "no fix was found: nothing that was tried brings a node to MLX"
+            )
+        candidates = list(dict.fromkeys(chosen.values()))
+        count = format_count(len(candidates), "verified fix", "verified fixes")
+        try:
+            program, make, planned = self._change(candidates)
+            if planned.refused is not None:
+                raise planned.refused
+            verified = self._run(candidates, program, make)
+        except (AttestationError, CaptureError, InputError, NativeRuntimeError) as failure:
+            return f"{count}; all together they do not hold ({condense(failure)})"
+        after = planned.plans[self.method]
+        partitions = format_count(len(after.partitions), "partition")
+        return (
+            f"{count}; with all of them {after.delegated} of "
+            f"{format_count(len(after.placements), 'node')} on MLX instead of "
+            f"{self.plan.delegated} of {len(self.plan.placements)}, {partitions} instead of "
+            f"{len(self.plan.partitions)}; {verified}"
+        )
+
+    def _change(
+        self, candidates: Sequence[Candidate]
+    ) -> tuple[ExportedProgram, Callable[[], MLXPartitioner], Capture]:
+        rewrites = tuple(c.rewrite for c in candidates if c.rewrite is not None)
+        make = partial(self.make, _rewrites=rewrites)
+        program = self.program
+        if any(c.apply is not None for c in candidates):
+            assert isinstance(self.given, Exportable)
+            program = export_changed(self.given, candidates)
+        return program, make, plan_methods({self.method: program}, make)
+
     def _run(
-        self, candidate: Candidate, program: ExportedProgram, make: Callable[[], MLXPartitioner]
-    ) -> float:
-        """The largest relative difference from what eager torch gives."""
+        self,
+        candidates: Sequence[Candidate],
+        program: ExportedProgram,
+        make: Callable[[], MLXPartitioner],
+    ) -> Verified:
+        """How the changed program does against the model as it was, in eager torch."""
         tensors = [*program.state_dict.values(), *pytree.tree_leaves(program.constants)]
         if any(
             t.is_meta or isinstance(t, FakeTensor) for t in tensors if isinstance(t, torch.Tensor)
         ):
             raise InputError("the model's weights are not there (meta tensors)")
-        inputs, expected = run_eagerly(self.given, self.program)
-        if any(v.is_meta for v in (*inputs, *expected) if isinstance(v, torch.Tensor)):
+        if any(getattr(v, "is_meta", False) for v in pytree.tree_leaves(program.example_inputs)):
             raise InputError("the example inputs have no values (meta tensors)")
         lowering = lower_methods({self.method: program}, make)
         if lowering.program is None:
             raise lowering.refusals[0]
-        found = self.execute(lowering.program, self.method, inputs)
-        return compare(self.method, found, expected, candidate.computed_in)
+        widths = (c.computed_in for c in candidates if c.computed_in is not None)
+        least = max((TOLERANCES.get(dtype, 0.0) for dtype in widths), default=0.0)
+        given, changed = {self.method: self.given}, {self.method: program}
+        (verified,) = verify_lowered(lowering.program, given, changed, least)
+        return verified
 
     def _describe(self, after: PartitionPlan) -> str:
         gained = after.delegated - self.plan.delegated

@@ -154,8 +154,8 @@ class Fix:
             torch. What is not, is a proposal.
         evidence: what the verification found, or why there was none.
         kind: ``decomposition``: torch's own, which ExecuTorch does not use; ``cast``: to a
-            dtype of MLX and back; ``contiguous``: a row-major copy of the operand;
-            ``overload``: another of the same op; ``static``: sizes that are no longer
+            dtype of MLX and back, or none to another; ``contiguous``: a row-major copy of the
+            operand; ``overload``: another of the same op; ``static``: sizes that are no longer
             dynamic; ``module``: an equivalent one; ``registration``: an entry of a custom
             op, to be written.
         gained: how many more nodes run on MLX with it, in the whole method; fewer where the
@@ -754,9 +754,9 @@ def format_share(part: int, whole: int) -> str:
     return f"{min(max(round(100 * part / whole, 1), 0.1), 99.9):.1f} %"
 
 
-def format_count(number: int, noun: str) -> str:
+def format_count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 node`, `2 nodes`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
 
 
 def format_bytes(number: int) -> str:

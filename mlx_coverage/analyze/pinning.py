@@ -33,7 +33,7 @@ class Pin:
 def list_input_symbols(program: ExportedProgram) -> dict[str, tuple[Pin, ...]]:
     """The symbols of the program that are sizes of its inputs, and of which dimensions."""
     found: dict[str, list[Pin]] = {}
-    for node, example in zip(_list_inputs(program), _list_examples(program), strict=True):
+    for node, example in zip(list_inputs(program), _list_examples(program), strict=True):
         value = node.meta["val"]
         for dim, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
             for symbol in free_symbols(size):
@@ -61,8 +61,7 @@ def pin_sizes(given: Exportable, program: ExportedProgram, pins: Sequence[Pin]) 
         pins: all dimensions of a size.
     """
     dims = [
-        frozenset(pin.dim for pin in pins if pin.name == node.name)
-        for node in _list_inputs(program)
+        frozenset(pin.dim for pin in pins if pin.name == node.name) for node in list_inputs(program)
     ]
     args, kwargs = pytree.tree_unflatten(dims, program.call_spec.in_spec)
     bound = inspect.signature(given.module.forward).bind(*args, **kwargs).arguments
@@ -84,7 +83,8 @@ def _release(shapes: Any, dims: Any) -> Any:
     return shapes
 
 
-def _list_inputs(program: ExportedProgram) -> Iterator[Node]:
+def list_inputs(program: ExportedProgram) -> Iterator[Node]:
+    """The placeholders of what the caller passes, in order."""
     specs = program.graph_signature.input_specs
     names = {spec.arg.name for spec in specs if spec.kind is InputKind.USER_INPUT}
     yield from (n for n in program.graph.find_nodes(op="placeholder") if n.name in names)

@@ -78,6 +78,7 @@ def _make_parser() -> argparse.ArgumentParser:
 def _explain(error: Exception) -> tuple[int, str]:
     from mlx_coverage.analyze.failures import (
         CaptureError,
+        DifferenceError,
         ForeignDifferenceError,
         InputError,
         condense,
@@ -92,6 +93,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         return exits.MODEL_FAILED, error.describe()
     if isinstance(error, ForeignDifferenceError):
         return exits.MODEL_FAILED, str(error)
+    if isinstance(error, DifferenceError):
+        return exits.DEFECT, str(error)  # it says itself whose fault is shown
     return exits.DEFECT, (
         f"this is a defect of mlx-coverage, please report it with the output of --traceback: "
         f"{condense(error)}"

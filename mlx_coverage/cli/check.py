@@ -3,7 +3,7 @@
 import argparse
 import gc
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,11 @@ from mlx_coverage.report.inquiry import INQUIRY_RENDERERS
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from mlx_coverage.analyze.failures import CaptureError
+    from mlx_coverage.analyze.capture import Capture
+    from mlx_coverage.analyze.failures import CaptureError, ForeignDifferenceError
     from mlx_coverage.analyze.load import Methods
     from mlx_coverage.analyze.model import CoverageReport, TargetName
+    from mlx_coverage.lowering.partitioner import MLXPartitioner
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -59,7 +61,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     add_gates(parser)
     parser.add_argument(
         "--verify", action="store_true",
-        help="lower the model in full as well, and compare what is inside the delegates",
+        help="lower the model in full as well, compare what is inside the delegates, run it and "
+        "compare it with eager torch",
     )  # fmt: skip
     parser.add_argument(
         "--fixes", action="store_true",
@@ -171,19 +174,19 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
         console.say(failure.describe())
         return summarize_failure(model, failure, target), exits.MODEL_FAILED
     for refusal in refusals:
-        console.say(refusal.describe())
+        said = refusal.describe() if isinstance(refusal, CaptureError) else str(refusal)
+        console.say(said)
     return report, exits.MODEL_FAILED if refusals else exits.PASSED
 
 
 def _capture(
     model: str, args: argparse.Namespace, target: "TargetName"
-) -> tuple["CoverageReport", Sequence["CaptureError"]]:
+) -> tuple["CoverageReport", "Sequence[CaptureError | ForeignDifferenceError]"]:
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.custom_ops import propose_entries
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
-    from mlx_coverage.cli.execution import execute
     from mlx_coverage.registry.reasons import BY_SLUG
 
     with load.open_model(model) as methods:
@@ -196,17 +199,43 @@ def _capture(
         fixes = getattr(args, "fixes", False)
         again = None if args.verify or fixes else partial(_export_again, methods)
         planned = capture.plan_methods(programs, make, console.progress, again)
-        if args.verify and not planned.refusals:
-            with console.progress("lowering in full"):
-                capture.verify(programs, planned, make)
+        refusals: Sequence[CaptureError | ForeignDifferenceError] = planned.refusals
+        if args.verify and not refusals:
+            refusals = _verify(methods, programs, planned, make)
         found: tuple[Any, tuple[str, ...]] = ({}, ())
         if fixes:
             with console.progress("trying fixes"):
-                found = try_fixes(methods, programs, planned, make, execute)
+                found = try_fixes(methods, programs, planned, make)
     del programs, methods, again  # a plan has a graph of its own
-    verified = args.verify and not planned.refusals
+    for name, known in found[0].items():
+        if known.summary:
+            console.say(f"fixes{f' of {name}' if len(found[0]) > 1 else ''}: {known.summary}")
+    verified = args.verify and not refusals
     report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
-    return apply_suppressions(report, list_files(model), BY_SLUG), planned.refusals
+    return apply_suppressions(report, list_files(model), BY_SLUG), refusals
+
+
+def _verify(
+    methods: "Methods",
+    programs: "Mapping[str, ExportedProgram]",
+    planned: "Capture",
+    make: "partial[MLXPartitioner]",
+) -> "Sequence[CaptureError | ForeignDifferenceError]":
+    """Hold plan and results against the full lowering; what others refuse or compute otherwise."""
+    from mlx_coverage.analyze.capture import lower_attested
+    from mlx_coverage.analyze.execution import store
+    from mlx_coverage.analyze.failures import CaptureError, ForeignDifferenceError
+    from mlx_coverage.analyze.verification import verify
+
+    try:
+        with console.progress("lowering in full"):
+            program = lower_attested(programs, planned, make)
+        with console.progress("comparing with eager torch"), store(program) as path:
+            for line in verify(methods, programs, path, make):
+                console.say(str(line))
+    except (CaptureError, ForeignDifferenceError) as failure:
+        return (failure,)
+    return ()
 
 
 def _export_again(methods: "Methods", name: str) -> "ExportedProgram":

@@ -2,8 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +11,7 @@ from mlx_coverage.cli.partitioning import configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
     from mlx_coverage.analyze.capture import Lowering
-    from mlx_coverage.analyze.load import Methods
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -31,7 +26,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the .pte to write")
     parser.add_argument(
         "--verify", action="store_true",
-        help="run the program before it is written, and compare it with eager torch",
+        help="run the program before it is written: several calls, values and sizes, each compared "
+        "with eager torch",
     )  # fmt: skip
     parser.set_defaults(run=run)
 
@@ -48,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load
             from mlx_coverage.analyze.failures import InputError
+            from mlx_coverage.analyze.verification import verify
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
@@ -56,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
                     f"{args.model} has no weights to write (meta tensors); load them, or see what "
                     "would run on MLX with mlx-coverage check"
                 )
+            make, verified = configure_partitioner(args), []
             with console.progress("lowering"):
-                lowered = capture.lower_methods(programs, configure_partitioner(args))
+                lowered = capture.lower_methods(programs, make)
             for refusal in lowered.refusals:
                 console.say(refusal.describe())
             if lowered.program is None:
@@ -65,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
             with stage_file(path) as scratch:
                 with scratch.open("wb") as file:
                     lowered.program.write_to_file(file)
-                lines = _verify(scratch, methods, programs) if args.verify else []
-    summary = [f"{path}: {_format_size(path.stat().st_size)}, {_count(lowered)}", *lines]
-    sys.stdout.write("\n".join(summary) + "\n")
+                if args.verify:
+                    with console.progress("comparing with eager torch"):
+                        verified = verify(methods, programs, scratch, make)
+    summary = f"{path}: {_format_size(path.stat().st_size)}, {_count(lowered)}"
+    sys.stdout.write("\n".join([summary, *(f"  {line}" for line in verified)]) + "\n")
     return exits.PASSED
 
 
@@ -82,51 +82,6 @@ def _count(lowered: "Lowering") -> str:
         f"{format_share(delegated, nodes)} on MLX ({delegated} of {format_count(nodes, 'node')}), "
         f"{format_count(partitions, 'partition')}"
     )
-
-
-def _verify(path: Path, methods: "Methods", programs: Mapping[str, "ExportedProgram"]) -> list[str]:
-    from mlx_coverage.analyze.comparison import verify_results
-    from mlx_coverage.analyze.failures import AttestationError
-    from mlx_coverage.analyze.program_file import read_program
-    from mlx_coverage.cli.execution import Execution
-
-    lines = []
-    loaded = {method.name: method for method in read_program(path)}
-    for name, program in programs.items():
-        execution = Execution(path, loaded[name])
-        try:
-            error = verify_results(name, execution, methods[name], program)
-        except AttestationError as difference:
-            _refuse_foreign_difference(name, difference, methods)
-            raise
-        lines.append(f"  verified {name}: largest difference from eager torch {error:.2g}")
-    return lines
-
-
-def _refuse_foreign_difference(name: str, difference: Exception, methods: "Methods") -> None:
-    """Say so where the method differs from torch with nothing delegated as well."""
-    from mlx_coverage.analyze import capture
-    from mlx_coverage.analyze.comparison import verify_results
-    from mlx_coverage.analyze.failures import (
-        AttestationError,
-        CaptureError,
-        ForeignDifferenceError,
-        InputError,
-    )
-    from mlx_coverage.cli.execution import execute
-
-    try:
-        programs = capture.export_methods(methods)  # sizes of the others may be taken already
-        program = capture.lower_undelegated(programs)
-        run = partial(execute, program, name)
-        verify_results(name, run, methods[name], programs[name])
-    except AttestationError as error:
-        raise ForeignDifferenceError(
-            f"{difference}; so it does with nothing on MLX: rewrite the op that ExecuTorch's own "
-            "kernels compute otherwise, or leave --verify out"
-        ) from error
-    except (CaptureError, InputError):
-        return  # ExecuTorch alone does not run it
 
 
 def _format_size(size: float) -> str:

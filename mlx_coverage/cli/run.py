@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mlx_coverage.cli import console, exits
 
 if TYPE_CHECKING:
+    from mlx_coverage.analyze.execution import Execution
     from mlx_coverage.analyze.program_file import Input, Method
-    from mlx_coverage.cli.execution import Execution
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the program; the first call's outputs are described, the later calls timed."""
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage import runtime
+        from mlx_coverage.analyze.execution import Execution, refuse_foreign
         from mlx_coverage.analyze.program_file import read_program
-        from mlx_coverage.cli.execution import Execution, refuse_foreign
         from mlx_coverage.report import check_writable, write_file
     import torch
 

@@ -1,7 +1,7 @@
 """Example values for the dynamic sizes of an exported program."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, product
 from typing import Any
@@ -46,6 +46,7 @@ class Witnesses:
                     break
         domain = _Domain(guards, steps, dict(zip(symbols, map(_limit, ranges), strict=True)))
         self._assignments = [domain.repair(assignment) for assignment in self._assignments]
+        self._domain = domain
         for expression in sorted(_expressions(program), key=lambda e: (not e.is_symbol, str(e))):
             self._vary(expression, domain)
 
@@ -64,8 +65,20 @@ class Witnesses:
     def rotate(self) -> "Witnesses":
         """The same assignments, another one first: recording must not depend on the order."""
         rotated = object.__new__(Witnesses)
+        rotated._domain = self._domain
         rotated._assignments = self._assignments[1:] + self._assignments[:1]
         return rotated
+
+    def choose(self, choice: Callable[[int, int | None], int]) -> "Witnesses":
+        """One assignment: what `choice` makes of the bounds of each symbol.
+
+        Where that breaks what export relied on, it is near values that do not.
+        """
+        limits = self._domain.limits.items()
+        wanted = {symbol: sympy.Integer(choice(*bounds)) for symbol, bounds in limits}
+        chosen = object.__new__(Witnesses)
+        chosen._domain, chosen._assignments = self._domain, [self._domain.repair(wanted)]
+        return chosen
 
     def evaluate(self, size: Any) -> tuple[int, ...]:
         """The value of an int or SymInt under each assignment."""

@@ -24,8 +24,7 @@ from mlx_coverage.analyze.capture import (
     lower_methods,
     plan_methods,
 )
-from mlx_coverage.analyze.comparison import compare, run_eagerly
-from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError
+from mlx_coverage.analyze.failures import AttestationError, CaptureError
 from mlx_coverage.analyze.load import Exportable, open_model
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
@@ -282,57 +281,6 @@ def test_plan_is_what_is_lowered(module: nn.Module, x: Tensor) -> None:
     assert planned.refused is None
     assert planned.plans["forward"].delegated
     attest_methods(planned.plans, lower_methods(programs, make).lowered)
-
-
-def test_what_is_written_into_inputs_is_compared_as_executorch_gives_it() -> None:
-    x = torch.ones(2, 3)
-    program = export(WritesInput(), x)
-    inputs, outputs = run_eagerly(program, program)
-    assert torch.equal(inputs[0], torch.ones(2, 3))
-    assert torch.equal(x, torch.ones(2, 3))
-    written = torch.tensor([[0.0, 2.0, 2.0]] * 2)
-    assert compare("forward", outputs, [written, written + 1]) == 0.0
-
-
-def test_eager_run_leaves_the_state_alone() -> None:
-    model = Running()
-    program = export(model, torch.ones(3))
-    for given in (Exportable(model, (torch.ones(3),)), program):
-        inputs, outputs = run_eagerly(given, program)
-        assert torch.equal(model.total, torch.ones(3))
-        assert compare("forward", outputs, outputs) == 0.0
-        assert len(inputs) == 1
-
-
-def test_program_without_example_inputs_cannot_be_compared() -> None:
-    program = export(nn.ReLU(), torch.ones(3))
-    program._example_inputs = None
-    with pytest.raises(InputError, match="example inputs"):
-        run_eagerly(program, program)
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        [],
-        [torch.tensor([1.0, 2.1])],
-        [torch.tensor([1.0, float("nan")])],
-        [torch.tensor([1.0, 2.0], dtype=torch.float64)],
-        [torch.tensor([[1.0, 2.0]])],
-        [2],
-    ],
-)
-def test_comparison_notices(found: list[Any]) -> None:
-    with pytest.raises((AttestationError, AttributeError)):
-        compare("forward", found, [torch.tensor([1.0, 2.0])])
-
-
-def test_comparison_knows_nan_and_infinity() -> None:
-    values = [torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0]), torch.ones(0), 3]
-    assert compare("forward", values, values) == 0.0
-    swapped = [torch.tensor([float("nan"), -float("inf"), float("inf"), 1.0]), torch.ones(0), 3]
-    with pytest.raises(AttestationError):
-        compare("forward", swapped, values)
 
 
 class Widened(nn.Module):

@@ -13,11 +13,11 @@ from mlx_coverage.analyze import equivalents
 from mlx_coverage.analyze.capture import export_methods, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare
 from mlx_coverage.analyze.equivalents import EQUIVALENTS, list_exchanges
-from mlx_coverage.analyze.fixes import add_fixes, find_fixes, try_fixes
+from mlx_coverage.analyze.execution import load_methods, store
+from mlx_coverage.analyze.fixes import Fixes, add_fixes, find_fixes, try_fixes
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import Fix
 from mlx_coverage.analyze.summarize import summarize
-from mlx_coverage.cli.execution import execute
 from mlx_coverage.lowering import backend
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import reasons
@@ -82,11 +82,17 @@ class DoubleMatmul(nn.Module):
 def find(
     module: nn.Module, *args: Tensor, shapes: Any = None, registry: Registry | None = None
 ) -> dict[tuple[str, str], tuple[Fix, ...]]:
+    return search(module, *args, shapes=shapes, registry=registry).findings
+
+
+def search(
+    module: nn.Module, *args: Tensor, shapes: Any = None, registry: Registry | None = None
+) -> Fixes:
     methods = {"forward": Exportable(module.eval(), args, {}, shapes)}
     make = partial(MLXPartitioner, registry=registry)
     programs = export_methods(methods)
     planned = plan_methods(programs, make)
-    return find_fixes(methods, programs, planned, make, execute)["forward"]
+    return find_fixes(methods, programs, planned, make)["forward"]
 
 
 INTEGERS = torch.tensor([[7, -3, 12, 5], [1, 0, -9, 4]])
@@ -107,7 +113,8 @@ def test_partitioner_applies_decompositions() -> None:
     )
     plan = lowering.plans["forward"]
     assert (len(plan.partitions), plan.delegated) == (1, len(plan.placements))
-    found = execute(lowering.lowered, "forward", [INTEGERS])
+    with store(lowering.program) as path:
+        found = load_methods(path)["forward"]([INTEGERS])
     assert compare("forward", found, [IntegerMean()(INTEGERS)]) < 1e-6
 
 
@@ -131,13 +138,70 @@ def test_wrong_decomposition_is_not_shown(monkeypatch: pytest.MonkeyPatch, facto
     assert [fix.verified for fix in found.get(MEAN, ())] == ([True] if factor == 1 else [])
 
 
-def test_cast_of_a_stretch_is_verified() -> None:
-    found = find(Doubles(), torch.tensor([[0.3, -2.0, 5.0]]))
-    (fix,) = found["aten.tanh.default", "op/dtype"]
+def test_line_without_its_cast_is_verified() -> None:
+    model = Doubles()
+    before = model(torch.ones(1)).dtype, Doubles.forward.__code__
+    found = search(model, torch.tensor([[0.3, -2.0, 5.0]]))
+    (fix,) = found.findings["aten.tanh.default", "op/dtype"]
     assert (fix.kind, fix.verified) == ("cast", True)
     assert fix.partitions_saved == 1
-    # The casts of the model cancel out with those of the fix.
-    assert found["aten._to_copy.default", "op/dtype"] == (fix,)
+    assert fix.title.startswith("Delete `.double()` (tests/analyze/test_fixes.py:")
+    old, new = fix.change.splitlines()
+    assert old == "- return x.cos().double().tanh().exp().float().sin()"
+    assert new == "+ return x.cos().tanh().exp().float().sin()"
+    assert found.findings["aten._to_copy.default", "op/dtype"] == (fix,)
+    # The code is the user's again.
+    assert (model(torch.ones(1)).dtype, Doubles.forward.__code__) == before
+
+
+def test_cast_of_integers_is_narrowed_and_not_deleted() -> None:
+    class Ratio(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.to(torch.float64).cos().float()
+
+    (fix,) = find(Ratio(), INTEGERS)["aten.cos.default", "op/dtype"]
+    assert fix.verified
+    assert fix.change.splitlines()[1] == "+ return x.float().cos().float()"
+
+
+def test_cast_in_a_library_is_tried_in_the_graph() -> None:
+    scope: dict[str, Any] = {"nn": nn}
+    exec("class Model(nn.Module):\n  def forward(self, x): return x.double().tanh().float()", scope)
+    (fix,) = find(scope["Model"](), torch.ones(3))["aten.tanh.default", "op/dtype"]
+    assert fix.verified
+    assert fix.title == "Compute in float32 instead of float64."
+
+
+def test_all_fixes_are_tried_together() -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.doubles = Doubles()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.doubles(x.float()) + x.mean(1, keepdim=True, dtype=torch.float32)
+
+    found = search(Wide(), INTEGERS, registry=FLOATS_ALONE)
+    assert {fix.kind for fixes in found.findings.values() for fix in fixes} == {
+        "cast",
+        "decomposition",
+    }
+    assert "2 verified fixes; with all of them" in found.summary
+    assert "1 partition instead of" in found.summary
+    assert "verified forward: " in found.summary
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.ReLU()), ""),
+        (fixable.Stuck(), "no fix was found: nothing that was tried brings a node to MLX"),
+    ],
+)
+def test_nothing_found_is_said(model: nn.Module, says: str) -> None:
+    found = search(model, torch.randn(3, 4))
+    assert found.findings == {}
+    assert found.summary == says
 
 
 def test_cast_at_inputs_and_outputs_is_verified_as_float32() -> None:
@@ -300,8 +364,8 @@ def test_without_weights_a_fix_is_a_proposal() -> None:
         methods = {"forward": Exportable(DoubleMatmul(), (torch.ones(2, 4, dtype=torch.float64),))}
     programs = export_methods(methods)
     planned = plan_methods(programs, MLXPartitioner)
-    fixes = find_fixes(methods, programs, planned, MLXPartitioner, execute)
-    (fix,) = fixes["forward"]["aten.tanh.default", "op/dtype"]
+    fixes = find_fixes(methods, programs, planned, MLXPartitioner)
+    (fix,) = fixes["forward"].findings["aten.tanh.default", "op/dtype"]
     assert not fix.verified
     assert fix.error is None
     assert "meta tensors" in fix.evidence
@@ -309,17 +373,17 @@ def test_without_weights_a_fix_is_a_proposal() -> None:
     assert "not verified" in render_text(report)
 
 
-def test_search_that_breaks_leaves_the_report() -> None:
+def test_search_that_breaks_leaves_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"forward": Exportable(IntegerMean(), (INTEGERS,))}
     make = partial(MLXPartitioner, registry=FLOATS_ALONE)
     programs = export_methods(methods)
     planned = plan_methods(programs, make)
 
-    def run(lowered: object, method: str, inputs: object) -> list[Tensor]:
+    def lose(*args: object) -> None:
         raise KeyError("lost")
 
-    report = add_fixes(
-        summarize("model", planned), *try_fixes(methods, programs, planned, make, run)
-    )
+    monkeypatch.setattr("mlx_coverage.analyze.fixes.verify_lowered", lose)
+    found = try_fixes(methods, programs, planned, make)
+    report = add_fixes(summarize("model", planned), *found)
     assert report.missing == ("fixes: KeyError: 'lost'",)
     assert report.methods[0].findings[0].fixes == ()

@@ -152,6 +152,29 @@ def positions():
 def remainders():
     return Apply(lambda x: x % 2), (torch.tensor([7, -7]),)
 
+class Halves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3))
+        self.net.to(torch.bfloat16)
+
+    def forward(self, x):
+        return self.net(x.bfloat16()).float().flatten(1).softmax(1)
+
+def halves():
+    torch.manual_seed(0)
+    return Halves(), (torch.randn(2, 3, 32, 32),)
+
+class Rows(nn.Module):
+    def forward(self, x):
+        return x.cos() * 2
+
+def rows():
+    return Rows(), (torch.arange(6.0).view(3, 2),), {}, ({0: torch.export.Dim("n", min=0, max=9)},)
+
+def otherwise():
+    return Apply(lambda x: x + 1 if torch.compiler.is_exporting() else x), (torch.ones(3),)
+
 def transposed():
     return Apply(lambda x: x.cos()), (torch.ones(3, 4).t(),)
 """

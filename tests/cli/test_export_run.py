@@ -110,7 +110,7 @@ def test_truncated_program(folder: Path, program: Path) -> None:
 def test_wrong_result_is_not_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mlx_coverage.cli.execution import Execution
+    from mlx_coverage.analyze.execution import Execution
 
     # The first to run is the delegate; then ExecuTorch alone, which is right.
     right, faults = Execution.__call__, iter([1])
@@ -154,6 +154,41 @@ def test_wrong_result_of_executorch_alone(folder: Path, capsys: pytest.CaptureFi
     assert "so it does with nothing on MLX" in err
     assert err.count("\n") == 1
     assert not (folder / "model.pte").exists()
+
+
+VERIFIED = {
+    "interfaces.py::random": 2,
+    "interfaces.py::remainders": 3,
+    "interfaces.py::halves": 0,
+    "interfaces.py::rows": 0,
+    "interfaces.py::otherwise": 3,
+}
+
+
+@pytest.mark.parametrize("name", VERIFIED)
+def test_check_and_export_say_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (folder / "interfaces.py").write_text(models.INTERFACES)
+    options = ["--verify", "--exclude", "aten.remainder.Scalar"] if "rem" in name else ["--verify"]
+    assert main(["export", name, "-o", "model.pte", *options]) == VERIFIED[name]
+    exported = capsys.readouterr()
+    assert main(["check", name, *options]) == VERIFIED[name]
+    checked = capsys.readouterr()
+    if VERIFIED[name]:
+        says = [line for line in checked.err.splitlines() if line.startswith("mlx-coverage: ")]
+        assert says[-1] in exported.err
+        assert ("it begins at aten.remainder.Scalar (interfaces.py:" in exported.err) == (
+            "remainders" in name
+        )
+        # What ExecuTorch or torch.export computes otherwise is no reason to have no report.
+        assert ("on MLX" in checked.out) == (VERIFIED[name] == 3)
+    else:
+        (line,) = (line.strip() for line in exported.out.splitlines() if "verified" in line)
+        assert checked.err.splitlines() == [f"mlx-coverage: {line}"]
+        assert "Verified: the full lowering" in checked.out
+        assert (name.endswith("halves")) == ("tolerance 0.06" in line)
+        assert (name.endswith("rows")) == ("x.shape[0] = 0; x.shape[0] = 1; " in line)
 
 
 def test_method_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,20 +44,25 @@ class Execution:
     Args:
         path: a program file.
         method: one of the methods that `read_program` found in it.
+        beside: another method of the file, to share the loaded program and its state with.
+
+    Attributes:
+        inputs: what the method takes, in order.
 
     Raises:
         InputError: ExecuTorch does not load it.
         RuntimeUnavailable: our runtime cannot be had.
     """
 
-    def __init__(self, path: Path, method: Method) -> None:
+    def __init__(self, path: Path, method: Method, beside: "Execution | None" = None) -> None:
         from executorch.runtime import Runtime
 
-        self._inputs = method.inputs
+        self.inputs = method.inputs
         runtime.load(verbose=not locate(find_toolchain()).is_file())
         with _capture_native() as log:
             try:
-                self._program = Runtime.get().load_program(path)
+                # A method does not keep its program alive.
+                self._program: Any = beside._program if beside else Runtime.get().load_program(path)
                 self._method = self._program.load_method(method.name)
             except RuntimeError as error:
                 raise InputError(f"{path} does not load: {_explain(log(), error)}") from error
@@ -68,7 +73,7 @@ class Execution:
         Raises:
             InputError: the call failed, or ExecuTorch's Python runtime cannot make it.
         """
-        for number, given in enumerate(self._inputs):
+        for number, given in enumerate(self.inputs):
             if not _is_common(given.dim_order):
                 raise InputError(
                     f"input {number} was exported with its dimensions in memory in the order "
@@ -90,7 +95,7 @@ class Execution:
         """
         return [
             _lay_out(value, given.dim_order) if isinstance(value, torch.Tensor) else value
-            for value, given in zip(inputs, self._inputs, strict=True)
+            for value, given in zip(inputs, self.inputs, strict=True)
         ]
 
     def call(self, inputs: list[Any]) -> Any:
@@ -98,14 +103,28 @@ class Execution:
         return self._method.execute(inputs)
 
 
-def execute(program: "ExecutorchProgramManager", method: str, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of a method of a program, run once from a file that is gone then."""
+def load_methods(path: Path) -> dict[str, Execution]:
+    """Every method of a program file, loaded from one program, with its fresh state.
+
+    Raises:
+        InputError: ExecuTorch does not load it.
+        RuntimeUnavailable: our runtime cannot be had.
+    """
+    loaded: dict[str, Execution] = {}
+    for method in read_program(path):
+        beside = next(iter(loaded.values()), None)
+        loaded[method.name] = Execution(path, method, beside)
+    return loaded
+
+
+@contextmanager
+def store(program: "ExecutorchProgramManager") -> Iterator[Path]:
+    """A program as a file that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "candidate.pte"
+        path = Path(folder) / "program.pte"
         with path.open("wb") as file:
             program.write_to_file(file)
-        loaded = {found.name: found for found in read_program(path)}
-        return Execution(path, loaded[method])(inputs)
+        yield path
 
 
 def _is_common(dim_order: tuple[int, ...]) -> bool:
