@@ -38,7 +38,6 @@ CALLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "l1_loss": lambda x: functional.l1_loss(x, torch.zeros_like(x)),
     "nansum": lambda x: x.nansum(),
     "dot": lambda x: torch.dot(x, x),
-    "matmul": lambda x: x[None] @ x[:, None],
     "pooling": lambda x: functional.adaptive_avg_pool1d(x[None, None], 1),
     "cosine_similarity": lambda x: functional.cosine_similarity(x, x.square(), 0),
 }
