@@ -31,6 +31,7 @@ from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.metadata import share_metadata
+from mlx_coverage.lowering.numbers import keep_numbers
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
 from mlx_coverage.lowering.retracing import run_decompositions
@@ -84,7 +85,7 @@ def decompose_functional(
         for node in _find_refused(prepared, registry, table):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
-    if any([_slice_splits(prepared), flatten_positions(prepared)]):
+    if any([_slice_splits(prepared), flatten_positions(prepared), keep_numbers(prepared)]):
         prepared = isolate(run_decompositions(prepared, rest))
     forget_redefined_ops(prepared)
     return prepared
