@@ -137,7 +137,7 @@ def list_numbers() -> Iterator[Probe]:
                 yield probe(source.replace("N", f"({number})"), **given)
     for number in map(torch.tensor, (1e5, 1.001, 100000, 2.5)):
         for source in ("x * y", "y * x", "x / y", "y / x", "x + y", "y - x", "x > y", "y == x",
-                       "torch.div(x, y, rounding_mode='trunc')", "torch.maximum(x, y)"):  # fmt: skip
+                       "x.div(y, rounding_mode='trunc')", "torch.maximum(x, y)"):  # fmt: skip
             for dtype in HALVES:
                 yield probe(source, x=small.to(dtype), y=number)
                 yield probe(source, x=small.to(dtype), y=torch.nn.Buffer(number))
