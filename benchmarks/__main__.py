@@ -4,7 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("plain_mlx", "elementwise_chain", "check_time", "full_size", "plan_time", "memory")
+NAMES = (
+    "plain_mlx",
+    "elementwise_chain",
+    "check_time",
+    "full_size",
+    "plan_time",
+    "memory",
+    "long_axes",
+)
 
 
 def main() -> int:

@@ -34,6 +34,7 @@ from mlx_coverage.lowering.graphs import (
     trace_call,
 )
 from mlx_coverage.lowering.grouping import group_queries
+from mlx_coverage.lowering.numbers import keep_numbers
 from mlx_coverage.lowering.pipeline import run_decompositions
 from mlx_coverage.lowering.plan import Options, ask_exclusions, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
@@ -91,7 +92,7 @@ def decompose_functional(
         for node in _find_refused(prepared, registry, table):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
-    if any([_slice_splits(prepared), flatten_positions(prepared)]):
+    if any([_slice_splits(prepared), flatten_positions(prepared), keep_numbers(prepared)]):
         prepared = isolate(run_decompositions(prepared, rest))
     forget_redefined_ops(prepared)
     return prepared

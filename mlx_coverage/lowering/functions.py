@@ -13,7 +13,7 @@ from functools import cache
 from inspect import Parameter, Signature
 from typing import Any
 
-from mlx_coverage.registry import indexing
+from mlx_coverage.registry import indexing, mx
 from mlx_coverage.registry.dtypes import SCALAR_TYPES_BY_MLX_NAME
 from mlx_coverage.registry.mx import import_mlx
 
@@ -104,7 +104,7 @@ def bind(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str,
 
 def call(name: str, values: Sequence[Any]) -> Any:
     """Call an MLX function with every argument in signature order, as payloads hold them."""
-    function = find_function(name)
+    function = mx.find_function(name)
     if name in _FORMS:
         return function(*values)
     positional: list[Any] = []

@@ -8,7 +8,8 @@ import mlx: analysis needs none.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cache, cached_property
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -49,6 +50,21 @@ def import_mlx() -> ModuleType:
     return module
 
 
+@cache
+def find_function(name: str) -> Any:
+    """What computes `name`, such as `fast.rms_norm`: MLX, but for long axes and for indexing.
+
+    Raises:
+        AttributeError: MLX has no such function.
+    """
+    from mlx_coverage.registry import accumulation, indexing
+
+    if name.startswith("indexing."):
+        return getattr(indexing, name.removeprefix("indexing."))
+    exact = accumulation.list_functions().get(name)
+    return attrgetter(name)(import_mlx()) if exact is None else exact
+
+
 class _Functions:
     """A namespace of MLX functions by name, `mx` itself and `mx.fast`, `mx.fft`."""
 
@@ -65,10 +81,9 @@ class _Functions:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        if not self._prefix and name == "indexing":
-            value: Any = _Indexing("indexing.")
-        elif not self._prefix and name in ("fast", "fft"):
-            value = _Functions(f"{name}.")
+        # Indexing as functions, because Python's brackets cannot be recorded by name.
+        if not self._prefix and name in ("fast", "fft", "indexing"):
+            value: Any = _Functions(f"{name}.")
         elif name in _DTYPES:
             value = getattr(self._module, name)
         else:
@@ -89,16 +104,7 @@ class _Functions:
         return function
 
     def _function(self, name: str) -> Any:
-        return _HOST[name] if name in _HOST else getattr(self._module, name)
-
-
-class _Indexing(_Functions):
-    """Indexing as functions, because Python's brackets cannot be recorded by name."""
-
-    def _function(self, name: str) -> Any:
-        from mlx_coverage.registry import indexing
-
-        return getattr(indexing, name)
+        return _HOST[name] if name in _HOST else find_function(self._prefix + name)
 
 
 # Functions on host numbers: sizes may be dynamic, which Python's min and max would compare.

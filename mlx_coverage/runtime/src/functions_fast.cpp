@@ -1,20 +1,49 @@
 // Fused functions: the device picks its kernel when the graph is built.
 #include "functions.h"
 
+#include "accumulation.h"
 #include "bounds.h"
 
 namespace mlx_coverage {
 
 namespace {
 
+bool has_long_rows(const Call& c, const mx::array& x) {
+  return x.ndim() > 0 && is_long(c, x, {-1});
+}
+
+// `x` over the root of the mean of its squares.
+mx::array normalize(const Call& c, const mx::array& x, float eps) {
+  const auto squares = mean(c, mx::square(x, c.stream()), {-1}, true);
+  const auto shifted = mx::add(squares, mx::array(eps), c.stream());
+  return mx::multiply(x, mx::rsqrt(shifted, c.stream()), c.stream());
+}
+
 mx::array rms_norm(const Call& c) {
+  const auto x = c.array(0);
+  const auto weight = c.maybe_array(1);
   const auto eps = static_cast<float>(c.real(2));
-  return mx::fast::rms_norm(c.array(0), c.maybe_array(1), eps, c.stream());
+  const auto wide = mx::astype(x, mx::float32, c.stream());
+  if (!has_long_rows(c, wide)) {
+    return mx::fast::rms_norm(x, weight, eps, c.stream());
+  }
+  const auto normal = mx::astype(normalize(c, wide, eps), x.dtype(), c.stream());
+  return weight ? mx::multiply(normal, *weight, c.stream()) : normal;
 }
 
 mx::array layer_norm(const Call& c) {
+  const auto x = c.array(0);
+  const auto weight = c.maybe_array(1);
+  const auto bias = c.maybe_array(2);
   const auto eps = static_cast<float>(c.real(3));
-  return mx::fast::layer_norm(c.array(0), c.maybe_array(1), c.maybe_array(2), eps, c.stream());
+  const auto wide = mx::astype(x, mx::float32, c.stream());
+  if (!has_long_rows(c, wide)) {
+    return mx::fast::layer_norm(x, weight, bias, eps, c.stream());
+  }
+  const auto centred = mx::subtract(wide, mean(c, wide, {-1}, true), c.stream());
+  auto normal = mx::astype(normalize(c, centred, eps), x.dtype(), c.stream());
+  normal = weight ? mx::multiply(normal, *weight, c.stream()) : normal;
+  return bias ? mx::add(normal, *bias, c.stream()) : normal;
 }
 
 mx::array rope(const Call& c) {

@@ -1,12 +1,12 @@
 // Reductions, scans, sorting and searching.
 #include "functions.h"
 
+#include "accumulation.h"
+
 namespace mlx_coverage {
 
 namespace {
 
-using Reduction =
-    mx::array (*)(const mx::array&, const std::vector<int>&, bool, mx::StreamOrDevice);
 using Moment =
     mx::array (*)(const mx::array&, const std::vector<int>&, bool, int, mx::StreamOrDevice);
 
@@ -16,10 +16,34 @@ mx::array reduce(const Call& c) {
   return function(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
 }
 
+template <mx::array (*function)(const Call&, const mx::array&, const std::vector<int>&, bool)>
+mx::array accumulate(const Call& c) {
+  const auto a = c.array(0);
+  return function(c, a, c.axes(1, a.ndim()), c.flag(2));
+}
+
+mx::array logsumexp(const Call& c) {
+  const auto a = c.array(0);
+  const auto axes = c.axes(1, a.ndim());
+  return is_long(c, a, axes) ? reduce_parts(mx::logsumexp, a, axes, c.flag(2), c.stream())
+                             : reduce<mx::logsumexp>(c);
+}
+
+mx::array prod(const Call& c) {
+  const auto a = c.array(0);
+  const auto axes = c.axes(1, a.ndim());
+  return in_float64(is_long(c, a, axes), a, c.stream(), [&](const mx::array& x) {
+    return mx::prod(x, axes, c.flag(2), c.stream());
+  });
+}
+
 template <Moment function>
 mx::array reduce_moment(const Call& c) {
   const auto a = c.array(0);
-  return function(a, c.axes(1, a.ndim()), c.flag(2), c.integer(3), c.stream());
+  const auto axes = c.axes(1, a.ndim());
+  return in_float64(is_long(c, a, axes), a, c.stream(), [&](const mx::array& x) {
+    return function(x, axes, c.flag(2), c.integer(3), c.stream());
+  });
 }
 
 Arrays minmax(const Call& c) {
@@ -57,10 +81,20 @@ mx::array scan(const Call& c) {
   return function(a, axis, c.flag(2), c.flag(3), c.stream());
 }
 
+mx::array logcumsumexp(const Call& c) {
+  const auto [a, axis] = scanned(c);
+  return in_float64(is_long(c, a, {axis}), a, c.stream(), [&, axis = axis](const mx::array& x) {
+    return mx::logcumsumexp(x, axis, c.flag(2), c.flag(3), c.stream());
+  });
+}
+
 template <TypedScan function>
 mx::array typed_scan(const Call& c) {
-  const auto [a, axis] = scanned(c);
-  return function(a, axis, c.flag(2), c.flag(3), c.maybe_dtype(4), c.stream());
+  const auto [given, axis] = scanned(c);
+  const auto a = mx::astype(given, c.maybe_dtype(4).value_or(given.dtype()), c.stream());
+  return in_float64(is_long(c, a, {axis}), a, c.stream(), [&, axis = axis](const mx::array& x) {
+    return function(x, axis, c.flag(2), c.flag(3), std::nullopt, c.stream());
+  });
 }
 
 using SortWhole = mx::array (*)(const mx::array&, mx::StreamOrDevice);
@@ -82,7 +116,13 @@ mx::array select(const Call& c) {
 
 mx::array softmax(const Call& c) {
   const auto a = c.array(0);
-  return mx::softmax(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
+  const auto axes = c.axes(1, a.ndim());
+  const auto stream = c.stream();
+  if (!is_long(c, a, axes)) {
+    return mx::softmax(a, axes, c.flag(2), stream);
+  }
+  const auto powers = mx::exp(mx::subtract(a, mx::max(a, axes, true, stream), stream), stream);
+  return mx::divide(powers, sum(c, powers, axes, true), stream);
 }
 
 mx::array searchsorted(const Call& c) {
@@ -105,13 +145,13 @@ Rows reduction_functions() {
       {"all", 3, reduce<mx::all>},
       {"any", 3, reduce<mx::any>},
       {"count_nonzero", 3, reduce<mx::count_nonzero>},
-      {"logsumexp", 3, reduce<mx::logsumexp>},
+      {"logsumexp", 3, logsumexp},
       {"max", 3, reduce<mx::max>},
-      {"mean", 3, reduce<mx::mean>},
+      {"mean", 3, accumulate<mean>},
       {"median", 3, reduce<mx::median>},
       {"min", 3, reduce<mx::min>},
-      {"prod", 3, reduce<mx::prod>},
-      {"sum", 3, reduce<mx::sum>},
+      {"prod", 3, prod},
+      {"sum", 3, accumulate<sum>},
       {"std", 4, reduce_moment<mx::std>},
       {"var", 4, reduce_moment<mx::var>},
       {"minmax", 3, minmax},
@@ -119,7 +159,7 @@ Rows reduction_functions() {
       {"argmin", 3, find_extreme<mx::argmin, mx::argmin>},
       {"cummax", 4, scan<mx::cummax>},
       {"cummin", 4, scan<mx::cummin>},
-      {"logcumsumexp", 4, scan<mx::logcumsumexp>},
+      {"logcumsumexp", 4, logcumsumexp},
       {"cumprod", 5, typed_scan<mx::cumprod>},
       {"cumulative_prod", 5, typed_scan<mx::cumprod>},
       {"cumsum", 5, typed_scan<mx::cumsum>},

@@ -15,6 +15,7 @@ TOPICS: dict[str, Callable[[], Iterable[Probe]]] = {
     function.__name__.removeprefix("list_"): function
     for function in (
         promotion.list_promotion,
+        promotion.list_numbers,
         promotion.list_integers,
         promotion.list_conversions,
         special_values.list_unary,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from math import inf
 
 import torch
 
@@ -107,6 +108,45 @@ def list_promotion() -> Iterator[Probe]:
     yield probe("torch.logical_and(x, y)", x=FOUR, y=torch.tensor([0.0, -0.0, torch.nan, 1.0]))
     yield probe("torch.logical_not(x)", x=torch.tensor([0.0, -0.0, torch.nan, 1e-45]))
     yield probe("torch.logical_xor(x, y)", x=FOUR.half(), y=BYTES[:4])
+
+
+def list_numbers() -> Iterator[Probe]:
+    """Halves beside numbers that a half rounds, overflows or loses: torch computes in float32."""
+    small = torch.tensor([0.35, 0.5, 0.0625, -0.21, 0.0, 6e-5, inf])
+    for number in ("1e5", "-7e4", "1.001", "3e-8", "2049"):
+        for source in (
+            "x * N", "N * x", "x / N", "N / x", "x + N", "N - x", "x.mul(N).div(N)",
+            "torch.add(x, y, alpha=N)", "torch.sub(x, y, alpha=N)", "torch.rsub(x, y, alpha=N)",
+            "torch.add(x, N, alpha=0.001)", "x + 0.001 * N",
+            "torch.addcmul(x, y, y, value=N)", "torch.addcdiv(x, y, y + 2, value=N)",
+            "torch.lerp(x, y, N)", "x ** N", "abs(N) ** x", "x % N", "N % x", "torch.fmod(x, N)",
+            "x // N", "torch.div(x, N, rounding_mode='trunc')", "torch.where(x > 0.1, x, N)",
+            "torch.clamp(x, max=N)", "torch.clamp(x, min=N)", "torch.full_like(x, N)",
+            "x > N", "x <= N", "x == N", "x != N", "x >= -N", "x < -N",
+            "F.threshold(x, N, N)", "F.hardtanh(x, -abs(N), abs(N))", "F.leaky_relu(x, N)",
+            "F.softplus(x, beta=abs(N))", "F.softplus(x, threshold=N)", "F.elu(x, N)",
+            "F.celu(x, N)", "F.hardshrink(x, N)", "F.softshrink(x, abs(N))",
+            "torch.heaviside(x, torch.full_like(x, N))", "x.masked_fill(x > 0, N)",
+            "torch.copysign(x, N)", "torch.atan2(x, torch.full_like(x, N))",
+            "torch.nan_to_num(x, 0.0, N, -N)", "x.add(N).sub(N)", "F.pad(x, (1, 1), value=N)",
+        ):  # fmt: skip
+            for dtype in HALVES:
+                given = {"x": small.to(dtype)}
+                if "y" in source.replace("copy", ""):
+                    given["y"] = small.flip(0).nan_to_num(posinf=2.0).to(dtype)
+                yield probe(source.replace("N", f"({number})"), **given)
+    for number in map(torch.tensor, (1e5, 1.001, 100000, 2.5)):
+        for source in ("x * y", "y * x", "x / y", "y / x", "x + y", "y - x", "x > y", "y == x",
+                       "x.div(y, rounding_mode='trunc')", "torch.maximum(x, y)"):  # fmt: skip
+            for dtype in HALVES:
+                yield probe(source, x=small.to(dtype), y=number)
+                yield probe(source, x=small.to(dtype), y=torch.nn.Buffer(number))
+    for source in ("x * 300", "x + 300", "x - 300", "x == 300", "x > 300", "x * 1e5", "x / 1e5",
+                   "x + 2.0**40", "x // 300.5", "x ** 9", "torch.add(x, x, alpha=300)", "x % 300",
+                   "torch.clamp(x, max=300)", "torch.clamp(x, -1000.5, 1000.5)", "x > 1e39",
+                   "x < -2.0**70", "x != 2**40", "x * 2**40", "torch.where(x > 0, x, 2.5)",
+                   "torch.full_like(x, 7.9)"):  # fmt: skip
+        yield from sweep(source, INTEGERS, x=torch.tensor([1, 2, 100, 0, 3]))
 
 
 def list_integers() -> Iterator[Probe]:
