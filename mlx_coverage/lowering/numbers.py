@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mlx_coverage.lowering.inlining import inline_graph, trace_call
+from mlx_coverage.lowering.graphs import inline_graph, trace_call
 
 aten = torch.ops.aten
 
