@@ -81,6 +81,23 @@ void expect_sizes(const std::string& holder, const mx::array& array) {
   }
 }
 
+// MLX multiplies and adds sizes in 32 bits, where they may wrap.
+void expect_all_elements(
+    const std::string& holder, const mx::array& array, std::string_view maker) {
+  constexpr std::string_view keepers[] = {"Concatenate", "Flatten", "Reshape", "Unflatten"};
+  if (!is_one_of(keepers, maker)) {
+    return;
+  }
+  size_t elements = 0;
+  for (const auto& input : array.inputs()) {
+    elements += input.size();
+  }
+  if (elements != array.size()) {
+    fail(Error::InvalidProgram, "[", holder, "] came to the shape ", array.shape(), " for ",
+         elements, " elements: MLX's sizes have 32 bits.");
+  }
+}
+
 // Whether `result`, made by the primitive `reader`, takes a view that is larger than memory.
 bool reads_in_place(
     const mx::array& result, std::string_view reader, const mx::array& view, mx::Stream s) {
@@ -136,6 +153,7 @@ void check_memory(
     if (!is_lazy) {
       continue;
     }
+    expect_all_elements(name, array, maker);
     for (const auto& input : array.inputs()) {
       if (count_bytes(input) > most && !reads_in_place(array, maker, input, frame.stream)) {
         refuse_memory(name, input);
