@@ -17,7 +17,7 @@ from mlx_coverage.lowering.program import (
 )  # fmt: skip
 
 MAGIC = b"MLXCOVPG"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # From the oldest MLX that the runtime compiles against to the first that may redefine functions.
 MLX_MIN = 32_004
 MLX_END = 1_000_000
@@ -50,7 +50,7 @@ class _Writer:
             self._out += data
         self._pack("I", len(functions))
         for index, arity in functions:
-            self._pack("IB", index, arity)
+            self._pack("II", index, arity)
         return bytes(self._out + sections)
 
     def _write_values(self, program: Program) -> None:
@@ -84,7 +84,7 @@ class _Writer:
     def _call(self, call: Call) -> None:
         key = (call.function, len(call.arguments))
         function = self._functions.setdefault(key, len(self._functions))
-        self._pack("IB", function, len(call.results))
+        self._pack("II", function, len(call.results))
         self._pack(f"{len(call.results)}I", *call.results)
         self._arguments(call.arguments)
 
@@ -118,7 +118,7 @@ class _Writer:
             self._arguments(value)
 
     def _type(self, dtype: int, dims: tuple[int, ...]) -> None:
-        self._pack(f"BB{len(dims)}q", dtype, len(dims), *dims)
+        self._pack(f"BI{len(dims)}q", dtype, len(dims), *dims)
 
     def _string(self, text: str) -> int:
         return self._strings.setdefault(text, len(self._strings))

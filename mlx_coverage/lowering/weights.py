@@ -77,7 +77,12 @@ class Weight:
         return mlx.reshape(flat, self.dims)
 
     def store(self, store: NamedDataStore) -> None:
-        """Add the bytes to ExecuTorch's named data; large ones go by a file, not by memory."""
+        """Add the bytes to ExecuTorch's named data; large ones go by a file, not by memory.
+
+        A weight without elements has no bytes to add: its type in the payload says it all.
+        """
+        if self.nbytes == 0:
+            return
         if self.nbytes < _LARGE:
             store.add_named_data(self.key, self.data.tobytes(), alignment=_ALIGNMENT)
             return

@@ -27,7 +27,7 @@ def read_payload(data: bytes) -> Program:
     """The program in a payload; every byte must be accounted for."""
     magic, version, zero, minimum, end, size, crc, zero_too = HEADER.unpack_from(data)
     body = data[HEADER.size :]
-    assert (magic, version, zero, zero_too) == (b"MLXCOVPG", 1, 0, 0)
+    assert (magic, version, zero, zero_too) == (b"MLXCOVPG", 2, 0, 0)
     assert minimum < end
     assert size == len(body)
     assert crc == zlib.crc32(body)
@@ -43,7 +43,7 @@ class _Reader:
 
     def read_program(self) -> Program:
         strings = [self._bytes(self._u32()).decode() for _ in range(self._u32())]
-        functions = [(strings[self._u32()], self._u8()) for _ in range(self._u32())]
+        functions = [(strings[self._u32()], self._u32()) for _ in range(self._u32())]
         self.strings = strings
         arrays, numbers = self._u32(), self._u32()
         inputs = tuple(self._input() for _ in range(self._u32()))
@@ -66,7 +66,7 @@ class _Reader:
 
     def _call(self, functions: list[tuple[str, int]]) -> Call:
         name, arity = functions[self._u32()]
-        results = tuple(self._u32() for _ in range(self._u8()))
+        results = tuple(self._u32() for _ in range(self._u32()))
         return Call(name, tuple(self._argument() for _ in range(arity)), results)
 
     def _argument(self) -> Argument:
@@ -91,7 +91,7 @@ class _Reader:
         return argument
 
     def _type(self) -> tuple[int, tuple[int, ...]]:
-        dtype, rank = self._u8(), self._u8()
+        dtype, rank = self._u8(), self._u32()
         return dtype, tuple(self._unpack("q") for _ in range(rank))
 
     def _key(self) -> str | None:

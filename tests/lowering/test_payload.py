@@ -76,4 +76,4 @@ def test_functions_are_listed_once() -> None:
     calls = tuple(Call("negative", (ArrayRef(i),), (i + 1,)) for i in range(1000))
     program = Program(1001, 0, (), (), (), calls, (), ())
     # Per call: function, number of results, result, tag, slot.
-    assert len(serialize(program)) < 1000 * (4 + 1 + 4 + 1 + 4) + 200
+    assert len(serialize(program)) < 1000 * (4 + 4 + 4 + 1 + 4) + 200

@@ -1,162 +1,50 @@
-"""Mutate payloads and run what comes out; run as a process of its own, because it may crash.
+"""Damage programs and run what comes out, in processes of their own, because they may crash.
 
-    python -m tests.runtime.fuzz PROGRESS_FILE SEED MUTATIONS
+    python -m tests.runtime.fuzz SEED MUTATIONS [--functions] [--first NUMBER]
 
-Every mutant must be refused cleanly or run; one whose checksum was not mended must, if it
-runs, give the original's results. The number of the current mutant is kept in PROGRESS_FILE.
+Every mutant must be refused cleanly or run within a time limit; one whose checksum was not
+mended must, if it runs, give the original's results. With --functions the mutants are of programs
+of one call, for every function that the runtime knows. Prints each mutant that ended its process,
+and counts: run, tried, crashed.
 """
 
+import argparse
+import mmap
+import os
 import random
 import resource
+import signal
 import struct
-import sys
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
-
-import torch
+from dataclasses import replace
+from typing import Any
 
 from mlx_coverage import runtime
 from mlx_coverage.lowering.payload import serialize
 from mlx_coverage.lowering.program import (
+    Argument,
     ArrayRef,
     Call,
-    Constant,
     DtypeRef,
     NumberRef,
     Program,
     Scalar,
-    State,
-    Update,
 )
-from tests.runtime.programs import FLOAT32, INT32, Loaded, make_program, result, tensor, values_of
-from tests.runtime.pte import Method, build_pte
+from tests.runtime.targets import PROGRAMS, Target, list_function_targets
 
 HEADER = struct.Struct("<8sIIIIQII")
 BODY_SIZE_AT, CRC_AT = 24, 32
 INTERESTING = (0, 1, 2, 3, 4, 8, 16, 127, 128, 255)
+LARGEST_ARRAY = 1 << 24
+TIME_LIMIT = 30  # seconds for one mutant
 
-
-class Target:
-    """A program, its `.pte`, and what it gives."""
-
-    def __init__(self, program: Program, *sizes: tuple[int, ...], data: dict[str, bytes]) -> None:
-        self.payload = serialize(program)
-        self.data = data
-        self.types = values_of(program, *sizes)
-        self.pte = self.build(self.payload)
-        self.offset = self.pte.index(self.payload)
-        generator = torch.Generator().manual_seed(0)
-        self.inputs = [
-            torch.randint(0, 3, i.dims, generator=generator, dtype=torch.int32)
-            if i.dtype == INT32
-            else torch.randn(i.dims, generator=generator)
-            for i in program.inputs
-        ]
-        self.expected = Loaded(self.pte).execute(*self.inputs)
-
-    def build(self, payload: bytes) -> bytes:
-        return build_pte(Method(payload, *self.types), data=self.data)
-
-    def replace(self, payload: bytes) -> bytes:
-        """The `.pte` with another payload of the same size."""
-        end = self.offset + len(payload)
-        return self.pte[: self.offset] + payload + self.pte[end:]
-
-    def run(self, pte: bytes, is_mended: bool) -> bool:
-        """Whether the mutant ran; a crash ends the process."""
-        try:
-            outputs = Loaded(pte).execute(*self.inputs)
-        except RuntimeError:
-            return False
-        if not is_mended:
-            for output, wanted in zip(outputs, self.expected, strict=True):
-                torch.testing.assert_close(output, wanted, rtol=0, atol=0, equal_nan=True)
-        return True
-
-
-def attention_target() -> Target:
-    """State, attention, constants: a decoder's step."""
-    program = make_program(
-        inputs=[tensor(0, 1, 2, 1, 8), tensor(1, dtype=INT32)],
-        constants=[Constant(2, "weight", FLOAT32, (8, 8))],
-        states=[State(3, None, FLOAT32, (1, 2, 4, 8)), State(4, "start", FLOAT32, (1, 2, 4, 8))],
-        calls=[
-            Call("host.item", (ArrayRef(1),), (0,)),
-            Call("host.add", (NumberRef(0), 1), (1,)),
-            Call("matmul", (ArrayRef(0), ArrayRef(2)), (5,)),
-            Call("fast.rope", (ArrayRef(5), 8, False, 1e4, 1.0, ArrayRef(1), None), (6,)),
-            Call(
-                "indexing.slice_update",
-                (
-                    *(ArrayRef(3), ArrayRef(6)),
-                    *((0, 0, NumberRef(0), 0), (1, 2, NumberRef(1), 8), (1, 1, 1, 1)),
-                ),
-                (7,),
-            ),
-            Call(
-                "fast.scaled_dot_product_attention",
-                (ArrayRef(5), ArrayRef(7), ArrayRef(4), 0.35, None, None, False),
-                (8,),
-            ),
-            Call("fast.rms_norm", (ArrayRef(8), None, 1e-5), (9,)),
-            Call("multiply", (ArrayRef(9), Scalar(0.5, FLOAT32)), (10,)),
-        ],
-        outputs=[result(10)],
-        updates=[Update(0, 7)],
-    )
-    data = {"weight": torch.eye(8).numpy().tobytes(), "start": bytes(4 * 64)}
-    return Target(program, (1, 2, 1, 8), data=data)
-
-
-def convolution_target() -> Target:
-    """Convolution, padding, reductions, views."""
-    program = make_program(
-        inputs=[tensor(0, 1, 6, 6, 2), tensor(1, 4, 3, 3, 2)],
-        calls=[
-            Call("conv2d", (ArrayRef(0), ArrayRef(1), (1, 1), (1, 1), (1, 1), 1), (2,)),
-            Call("pad", (ArrayRef(2), ((0, 0), (1, 1), (1, 1), (0, 0)), "constant", 0.0), (3,)),
-            Call("as_strided", (ArrayRef(3), (3, 3, 4), (64, 8, 1), 2), (4,)),
-            Call("max", (ArrayRef(4), (0, 1), True), (5,)),
-            Call("reshape", (ArrayRef(5), (2, -1)), (6,)),
-            Call("split", (ArrayRef(6), 2, 1), (7, 8)),
-            Call("concatenate", ((ArrayRef(7), ArrayRef(8)), 0), (9,)),
-            Call("transpose", (ArrayRef(9), (1, 0)), (10,)),
-            Call("softmax", (ArrayRef(10), (1,), True), (11,)),
-            Call("fft.rfft", (ArrayRef(11), None, -1, "backward"), (12,)),
-            Call("abs", (ArrayRef(12),), (13,)),
-        ],
-        outputs=[result(13)],
-    )
-    return Target(program, (1, 3), data={})
-
-
-def indexing_target() -> Target:
-    """Gathers, scatters, sorting, creation, host arithmetic."""
-    program = make_program(
-        inputs=[tensor(0, 5, 4), tensor(1, 3, dtype=INT32)],
-        calls=[
-            Call("host.size", (ArrayRef(0), 1), (0,)),
-            Call("host.mul", (NumberRef(0), 2), (1,)),
-            Call("arange", (0, NumberRef(1), 2, DtypeRef(INT32)), (2,)),
-            Call("array", ((1, NumberRef(0), 0), DtypeRef(INT32)), (3,)),
-            Call("full", ((3, 4), 1.5, DtypeRef(FLOAT32)), (4,)),
-            Call("indexing.scatter", (ArrayRef(0), (ArrayRef(1),), ArrayRef(4), "add"), (5,)),
-            Call("indexing.gather", (ArrayRef(5), (ArrayRef(3), ArrayRef(1))), (6,)),
-            Call("take", (ArrayRef(5), ArrayRef(1), 0), (7,)),
-            Call("argsort", (ArrayRef(7), -1), (8,)),
-            Call("take_along_axis", (ArrayRef(7), ArrayRef(8), -1), (9,)),
-            Call("cumsum", (ArrayRef(9), 1, False, True, None), (10,)),
-            Call("where", (True, ArrayRef(10), Scalar(0, INT32)), (11,)),
-            Call("tile", (ArrayRef(6), (2, 1)), (12,)),
-            Call("roll", (ArrayRef(12), 1, 1), (13,)),
-            Call("topk", (ArrayRef(11), 2, -1), (14,)),
-            Call("diagonal", (ArrayRef(11), 0, 0, 1), (15,)),
-            Call("floor_divide", (ArrayRef(2), Scalar(2, INT32)), (16,)),
-        ],
-        outputs=[result(11), result(13), result(14), result(15), result(16, INT32)],
-    )
-    return Target(program, (3, 4), (2, 3), (3, 2), (3,), (4,), data={})
+NUMBERS = (0, 1, -1, 2, 3, 7, 64, -(2**31), 2**31 - 1, 2**31 - 2, 2**30, 46341, 65536, 2**32, -(2**63),
+           2**63 - 1)  # fmt: skip
+REALS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-300, 1e300, -1e300, float("inf"), -float("inf"),
+         float("nan"), 2.0**63)  # fmt: skip
+DTYPES = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 15, 27, 28, 29)
+TEXTS = ("", "x", "causal", "affine", "mxfp4", "nvfp4", "set", "edge", "reflect", "ortho", "same",
+         "right", "ij,jk->ik", "i...->...", "->", ",,", "ij->jj")  # fmt: skip
 
 
 def mend(payload: bytes) -> bytes:
@@ -170,7 +58,7 @@ def mend(payload: bytes) -> bytes:
     return bytes(mended)
 
 
-def mutate(payload: bytes, source: random.Random) -> bytes:
+def damage_bytes(payload: bytes, source: random.Random) -> bytes:
     """A few bytes changed: bits, interesting values, whole numbers, copies of other parts."""
     mutant = bytearray(payload)
     for _ in range(source.choice((1, 1, 1, 2, 4))):
@@ -195,38 +83,114 @@ def mutate(payload: bytes, source: random.Random) -> bytes:
     return bytes(mutant)
 
 
-def generate(targets: list[Target], seed: int, count: int) -> Iterator[tuple[Target, bytes, bool]]:
-    """All truncations of each target, then seeded mutations; the flag: checksum mended."""
-    for target in targets:
-        for size in range(len(target.payload)):
-            cut = target.payload[:size]
-            yield target, target.build(cut), False
-            if size > HEADER.size:
-                yield target, target.build(mend(cut)), True
-    source = random.Random(seed)
-    for number in range(count):
-        target = targets[number % len(targets)]
-        mutant = mutate(target.payload, source)
-        is_mended = number % 4 != 0
-        yield target, target.replace(mend(mutant) if is_mended else mutant), is_mended
+def damage_program(program: Program, source: random.Random) -> Program:
+    """Arguments of one or two calls replaced by others, well formed and mostly senseless."""
+    calls = list(program.calls)
+    for _ in range(source.choice((1, 1, 1, 2))):
+        at = source.randrange(len(calls))
+        arguments = list(calls[at].arguments)
+        if not arguments:
+            continue
+        place = source.randrange(len(arguments))
+        arguments[place] = _damage(arguments[place], program, source)
+        calls[at] = Call(calls[at].function, tuple(arguments), calls[at].results)
+    return replace(program, calls=tuple(calls))
+
+
+def _damage(value: Argument, program: Program, source: random.Random) -> Argument:
+    if isinstance(value, tuple) and value and source.randrange(4):
+        at = source.randrange(len(value))
+        changes: tuple[tuple[Argument, ...], ...] = (
+            (*value[:at], _damage(value[at], program, source), *value[at + 1 :]),
+            (*value[:at], _damage(value[at], program, source), *value[at + 1 :]),
+            value[:at] + value[at + 1 :],
+            (*value, value[at]),
+            value[::-1],
+        )
+        return source.choice(changes)
+    number: Any = source.choice(NUMBERS)
+    near = value + source.choice((-1, 1)) if type(value) is int and abs(value) < 2**62 else number
+    of_its_kind: list[Any] = {
+        int: [number, number, near],
+        float: [source.choice(REALS)],
+        str: [source.choice(TEXTS)],
+        DtypeRef: [DtypeRef(source.choice(DTYPES))],
+        Scalar: [Scalar(number, source.choice(DTYPES)), Scalar(source.choice(REALS), 6)],
+    }.get(type(value), [])
+    of_any: list[Any] = [
+        *(None, True, number, source.choice(REALS), source.choice(TEXTS), ()),
+        *((number,), (number, number), (number,) * 4, ((number, 1), (1, number))),
+        ArrayRef(source.randrange(program.arrays)),
+        NumberRef(source.randrange(program.numbers)) if program.numbers else number,
+        DtypeRef(source.choice(DTYPES)),
+        Scalar(number, source.choice(DTYPES)),
+        (ArrayRef(source.randrange(program.arrays)),),
+    ]
+    return source.choice(of_its_kind if of_its_kind and source.randrange(3) else of_any)
+
+
+def make_mutant(target: Target, source: random.Random) -> tuple[bytes, bool]:
+    """The file with a damaged program, and whether its checksum was mended."""
+    kind = source.randrange(8)
+    if kind < 4:
+        return target.replace(serialize(damage_program(target.program, source))), True
+    mutant = damage_bytes(target.payload, source)
+    if kind == 4:
+        return target.replace(mutant), False
+    return target.replace(mend(mutant)), True
+
+
+def make_numbered(targets: list[Target], seed: int, number: int) -> tuple[Target, bytes, bool]:
+    """A mutant by its number, the same in every process: target, file, checksum mended or not."""
+    source = random.Random(f"{seed}.{number}")
+    target = targets[number % len(targets)]
+    if source.randrange(16):
+        return target, *make_mutant(target, source)
+    cut = target.payload[: source.randrange(len(target.payload))]
+    is_mended = source.randrange(2) == 1
+    return target, target.build(mend(cut) if is_mended else cut), is_mended
+
+
+def work(board: mmap.mmap, seed: int, count: int, functions: bool) -> None:
+    """Run the mutants from the number on the board on, and keep the board current."""
+    runtime.load()
+    runtime.set_options(max_array_bytes=LARGEST_ARRAY)
+    targets = list(list_function_targets()) if functions else [make() for make in PROGRAMS]
+    first, ran = struct.unpack_from("<QQ", board)
+    for number in range(first, count):
+        struct.pack_into("<QQ", board, 0, number, ran)
+        target, pte, is_mended = make_numbered(targets, seed, number)
+        signal.alarm(TIME_LIMIT)
+        ran += target.run(pte, is_mended)
+    signal.alarm(0)
+    struct.pack_into("<QQ", board, 0, count, ran)
 
 
 def main() -> None:
-    """Run every mutant; print how many ran and how many there were."""
-    progress, seed, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    """Run every mutant; a process that ends early is replaced by one that goes on behind it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seed", type=int)
+    parser.add_argument("mutations", type=int)
+    parser.add_argument("--functions", action="store_true")
+    parser.add_argument("--first", type=int, default=0)
+    options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    runtime.load()
-    runtime.set_options(max_array_bytes=1 << 24)
-    targets = [attention_target(), convolution_target(), indexing_target()]
-    ran = total = 0
-    with progress.open("w") as file:
-        for number, (target, pte, is_mended) in enumerate(generate(targets, seed, count)):
-            file.seek(0)
-            file.write(f"{number:10}")
-            file.flush()
-            ran += target.run(pte, is_mended)
-            total += 1
-    print(ran, total)
+    board = mmap.mmap(-1, 16)
+    struct.pack_into("<QQ", board, 0, options.first, 0)
+    crashed = 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            work(board, options.seed, options.mutations, options.functions)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        number, ran = struct.unpack_from("<QQ", board)
+        if status == 0:
+            break
+        crashed += 1
+        print(f"mutant {number} ended with status {os.waitstatus_to_exitcode(status)}", flush=True)
+        struct.pack_into("<QQ", board, 0, number + 1, ran)
+    print(ran, options.mutations, crashed)
 
 
 if __name__ == "__main__":

@@ -405,6 +405,21 @@ def test_empty_tensors(compiles: bool):
     assert total.tolist() == [0, 0, 0]
 
 
+def test_more_values_than_a_byte_counts():
+    count = 300
+    program = make_program(
+        inputs=[tensor(slot, 1) for slot in range(count)],
+        calls=[
+            Call("concatenate", (tuple(map(ArrayRef, range(count))), 0), (count,)),
+            Call("split", (ArrayRef(count), count, 0), tuple(range(count + 1, 2 * count + 1))),
+        ],
+        outputs=[result(slot) for slot in range(count + 1, 2 * count + 1)],
+    )
+    method = load_program(program, *[(1,)] * count)
+    values = [torch.tensor([float(n)]) for n in range(count)]
+    assert [value.item() for value in method.execute(*values)] == list(range(count))
+
+
 def test_input_that_is_an_output():
     program = make_program(inputs=[tensor(0, 2)], outputs=[result(0), result(0)])
     first, second = load_program(program, (2,), (2,)).execute(torch.ones(2))

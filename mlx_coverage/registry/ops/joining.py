@@ -28,6 +28,9 @@ from mlx_coverage.registry.spec import Family, Promotion
 aten = torch.ops.aten
 family = Family("joining")
 
+# Each part of one MLX split refers to all others: beyond so many, slices are the smaller graph.
+_MOST_PARTS = 32
+
 
 @family.op(
     aten.cat.default,
@@ -58,7 +61,12 @@ def split_with_sizes(self, split_sizes, dim=0):
     """split_with_sizes(Tensor(a -> *) self, SymInt[] split_sizes, int dim=0) -> Tensor(a)[]"""
     if len(split_sizes) < 2:
         return (self,) * len(split_sizes)
-    return mx.split(self, list(accumulate(split_sizes[:-1])), normalize_dim(dim, self.ndim))
+    axis = normalize_dim(dim, self.ndim)
+    if len(split_sizes) > _MOST_PARTS:
+        stops = accumulate(split_sizes)
+        bounds = zip(stops, split_sizes, strict=True)
+        return tuple(slice_axis(self, axis, stop - size, stop) for stop, size in bounds)
+    return mx.split(self, list(accumulate(split_sizes[:-1])), axis)
 
 
 @family.op(

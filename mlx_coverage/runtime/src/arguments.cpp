@@ -137,7 +137,9 @@ Number Call::number(size_t i) const {
 
 int Call::integer(const Argument& argument, size_t i) const {
   const Number value = number(argument, i);
-  if (value.is_real || !fits(value.integer, mx::int32)) {
+  // Without the least: MLX negates ints, and its negative does not fit.
+  if (value.is_real || !fits(value.integer, mx::int32) ||
+      value.integer == std::numeric_limits<int32_t>::min()) {
     fail(Error::InvalidProgram, "[", step_.function->name, "] argument ", i,
          ": expected an int of 32 bits, came ",
          value.is_real ? std::to_string(value.real) : std::to_string(value.integer), ".");

@@ -1,6 +1,167 @@
 #include "bounds.h"
 
+#include <algorithm>
+#include <limits>
+#include <string_view>
+#include <unordered_set>
+
+#include <mlx/primitives.h>
+
+#include "failure.h"
+#include "functions.h"
+#include "process.h"
+
 namespace mlx_coverage {
+
+namespace {
+
+// MLX's primitives whose results are views of their first input. Flatten is not among them, and
+// Reshape not always: they copy what lies in memory in another order.
+constexpr std::string_view kViews[] = {
+    "AsStrided", "Broadcast", "BroadcastAxes", "Copy",         "Depends",   "ExpandDims",
+    "Slice",     "Split",     "Squeeze",       "StopGradient", "Transpose", "Unflatten"};
+// Primitives that read parts of a view without a copy of it,
+constexpr std::string_view kPartReaders[] = {"DynamicSlice", "Gather", "GatherAxis"};
+// and those that do so on a CPU with all of it.
+constexpr std::string_view kWholeReaders[] = {"And", "ArgReduce", "Max", "Min", "Or", "Prod", "Sum"};
+// A view that is read whole costs no memory, but time: no program that makes sense asks for more.
+constexpr uint64_t kMostReads = 64;
+
+template <size_t N>
+bool is_one_of(const std::string_view (&names)[N], std::string_view name) {
+  return std::find(names, names + N, name) != names + N;
+}
+
+// Bytes of all elements, at most 2^63: MLX multiplies sizes without a look at overflow.
+uint64_t count_bytes(const mx::array& array) {
+  constexpr uint64_t most = uint64_t{1} << 63;
+  uint64_t bytes = array.itemsize();
+  for (const auto size : array.shape()) {
+    if (size == 0) {
+      return 0;
+    }
+    const auto factor = static_cast<uint64_t>(size);
+    bytes = bytes > most / factor ? most : bytes * factor;
+  }
+  return bytes;
+}
+
+// Whether each size of `whole` is a product of sizes of `parts`, in order: such a reshape is a view
+// whatever the strides.
+bool only_splits(const mx::Shape& whole, const mx::Shape& parts) {
+  size_t next = 0;
+  for (const int64_t size : whole) {
+    int64_t product = 1;
+    while (product < size && next < parts.size()) {
+      product *= parts[next++];
+    }
+    if (product != size) {
+      return false;
+    }
+  }
+  return std::all_of(parts.begin() + next, parts.end(), [](int size) { return size == 1; });
+}
+
+bool is_view(const mx::array& array, std::string_view maker) {
+  return is_one_of(kViews, maker) ||
+      (maker == "Reshape" && only_splits(array.inputs()[0].shape(), array.shape()));
+}
+
+[[noreturn]] void refuse_memory(const std::string& holder, const mx::array& array) {
+  fail(Error::MemoryAllocationFailed, "[", holder, "] needs memory for an array of shape ",
+       array.shape(), " of ", array.dtype(), ", above the limit of ",
+       Process::get().max_array_bytes(), " bytes (max_array_bytes).");
+}
+
+void expect_sizes(const std::string& holder, const mx::array& array) {
+  for (const auto size : array.shape()) {
+    if (size < 0) {
+      fail(Error::InvalidProgram, "[", holder, "] came to the shape ", array.shape(), ".");
+    }
+  }
+}
+
+// MLX multiplies and adds sizes in 32 bits, where they may wrap.
+void expect_all_elements(
+    const std::string& holder, const mx::array& array, std::string_view maker) {
+  constexpr std::string_view keepers[] = {"Concatenate", "Flatten", "Reshape", "Unflatten"};
+  if (!is_one_of(keepers, maker)) {
+    return;
+  }
+  size_t elements = 0;
+  for (const auto& input : array.inputs()) {
+    elements += input.size();
+  }
+  if (elements != array.size()) {
+    fail(Error::InvalidProgram, "[", holder, "] came to the shape ", array.shape(), " for ",
+         elements, " elements: MLX's sizes have 32 bits.");
+  }
+}
+
+// Whether `result`, made by the primitive `reader`, takes a view that is larger than memory.
+bool reads_in_place(
+    const mx::array& result, std::string_view reader, const mx::array& view, mx::Stream s) {
+  // as_strided lays its input out first.
+  if (reader != "AsStrided" && (is_view(result, reader) || is_one_of(kPartReaders, reader))) {
+    return true;
+  }
+  return s.device == mx::Device::cpu && is_one_of(kWholeReaders, reader) &&
+      count_bytes(view) / kMostReads <= Process::get().max_array_bytes();
+}
+
+void collect_ids(
+    const Argument& argument, const Frame& frame, std::unordered_set<std::uintptr_t>& ids) {
+  if (argument.tag == Tag::array) {
+    ids.insert(frame.arrays[argument.integer]->id());
+  }
+  for (const auto& item : argument.items) {
+    collect_ids(item, frame, ids);
+  }
+}
+
+} // namespace
+
+void expect_memory(const std::string& holder, const mx::array& array) {
+  if (count_bytes(array) > Process::get().max_array_bytes()) {
+    refuse_memory(holder, array);
+  }
+}
+
+void check_memory(
+    const Step& step, const Frame& frame, const std::vector<mx::array>& results) {
+  const std::string name = step.function->name;
+  const uint64_t most = Process::get().max_array_bytes();
+  std::unordered_set<std::uintptr_t> seen;
+  for (const auto& argument : step.arguments) {
+    collect_ids(argument, frame, seen);
+  }
+  Arrays pending = results;
+  while (!pending.empty()) {
+    const mx::array array = std::move(pending.back());
+    pending.pop_back();
+    if (!seen.insert(array.id()).second) {
+      continue;
+    }
+    expect_sizes(name, array);
+    const bool is_lazy = array.has_primitive();
+    const std::string_view maker = is_lazy ? array.primitive().name() : "";
+    const uint64_t bytes = count_bytes(array);
+    // The strides of a view are 64 bits.
+    if (bytes > (is_lazy && is_view(array, maker) ? uint64_t{1} << 62 : most)) {
+      refuse_memory(name, array);
+    }
+    if (!is_lazy) {
+      continue;
+    }
+    expect_all_elements(name, array, maker);
+    for (const auto& input : array.inputs()) {
+      if (count_bytes(input) > most && !reads_in_place(array, maker, input, frame.stream)) {
+        refuse_memory(name, input);
+      }
+      pending.push_back(input);
+    }
+  }
+}
 
 mx::array bound_indices(const Call& call, const mx::array& indices, int size) {
   if (!mx::issubdtype(indices.dtype(), mx::integer)) {

@@ -1,4 +1,5 @@
-// MLX trusts index arrays: an index out of range reads or writes foreign memory on the CPU.
+// MLX trusts sizes and index arrays: memory that is not there, or an index out of range on the CPU,
+// would end the process.
 #pragma once
 
 #include "arguments.h"
@@ -20,5 +21,12 @@ mx::array bound_starts(
     const mx::array& array,
     const std::vector<int>& axes,
     const mx::Shape& sizes);
+
+// Throws unless `array` can be held in memory: max_array_bytes at most.
+void expect_memory(const std::string& holder, const mx::array& array);
+
+// Throws unless each array that a step made on the way to its results can be held in memory. A view
+// of another array takes none, as long as what reads it takes its strides as they are.
+void check_memory(const Step& step, const Frame& frame, const std::vector<mx::array>& results);
 
 } // namespace mlx_coverage

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <string_view>
 
+#include "bounds.h"
 #include "failure.h"
 #include "functions.h"
 #include "payload.h"
@@ -51,24 +52,6 @@ mx::Shape to_shape(const TensorType& type) {
   return mx::Shape(type.dims.begin(), type.dims.end());
 }
 
-// MLX trusts sizes: a product that wraps, or memory that is not there, would end the process.
-void check_size(const Function& function, const mx::array& array, uint64_t most) {
-  uint64_t bytes = array.itemsize();
-  for (const auto size : array.shape()) {
-    if (size < 0) {
-      fail(Error::InvalidProgram, "[", function.name, "] came to the shape ", array.shape(), ".");
-    }
-    if (size == 0) {
-      return;
-    }
-    if (bytes > most / static_cast<uint64_t>(size)) {
-      fail(Error::MemoryAllocationFailed, "[", function.name, "] came to the shape ",
-           array.shape(), " of ", array.dtype(), ", above the limit of ", most, " bytes.");
-    }
-    bytes *= static_cast<uint64_t>(size);
-  }
-}
-
 void store(Frame& frame, const Step& step, Number number) {
   frame.numbers[step.results[0]] = number;
 }
@@ -78,9 +61,8 @@ void store(Frame& frame, const Step& step, std::vector<mx::array> arrays) {
     fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
          " results, came ", arrays.size(), ".");
   }
-  const uint64_t most = Process::get().max_array_bytes();
+  check_memory(step, frame, arrays);
   for (size_t i = 0; i < arrays.size(); ++i) {
-    check_size(*step.function, arrays[i], most);
     frame.arrays[step.results[i]] = std::move(arrays[i]);
   }
 }
@@ -90,7 +72,7 @@ void store(Frame& frame, const Step& step, mx::array array) {
     fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
          " results, came 1.");
   }
-  check_size(*step.function, array, Process::get().max_array_bytes());
+  check_memory(step, frame, {array});
   frame.arrays[step.results[0]] = std::move(array);
 }
 
@@ -234,6 +216,7 @@ void Delegate::execute(Span<EValue*> arguments) {
       fail(Error::InvalidProgram, "[output ", i, "] expected ",
            to_mlx_dtype(program_.outputs[i].dtype), ", came ", output.dtype(), ".");
     }
+    expect_memory("output " + std::to_string(i), output);
     arranged.push_back(prepare_output(outputs[i]->toTensor(), output, i, s));
   }
   // From here on the graph alone holds the inputs, so that MLX may reuse their buffers.

@@ -2,8 +2,11 @@
 #include "functions.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 
 #include "mlx/backend/cuda/cuda.h"
+#include "process.h"
 
 namespace mlx_coverage {
 
@@ -17,11 +20,50 @@ std::tuple<int, int, int> to_triple(const std::array<int, 3>& values) {
   return {values[0], values[1], values[2]};
 }
 
+// MLX computes with the sizes that dilation and padding give in 32 bits.
+void expect_spans(
+    const Call& c,
+    const std::vector<int>& low,
+    const std::vector<int>& high,
+    const std::vector<int>& kernel_dilation,
+    const std::vector<int>& input_dilation) {
+  const auto input = c.array(0);
+  const auto weight = c.array(1);
+  if (input.ndim() < 3 || weight.ndim() != input.ndim()) {
+    return; // MLX refuses it
+  }
+  const auto at = [](const std::vector<int>& values, size_t axis) -> int64_t {
+    return values[values.size() == 1 ? 0 : axis];
+  };
+  __int128 elements = input.shape(0);
+  elements *= input.shape(-1);
+  for (size_t axis = 0; axis + 2 < input.ndim(); ++axis) {
+    for (const auto& values : {low, high, kernel_dilation, input_dilation}) {
+      if (values.size() != 1 && values.size() != input.ndim() - 2) {
+        return;
+      }
+    }
+    const int64_t window = 1 + (weight.shape(axis + 1) - 1) * at(kernel_dilation, axis);
+    const int64_t line = 1 + (input.shape(axis + 1) - 1) * at(input_dilation, axis) +
+        std::abs(at(low, axis)) + std::abs(at(high, axis));
+    // What a transposed convolution adds on either side is less than the window.
+    if (line + 2 * window > std::numeric_limits<int>::max()) {
+      c.refuse("expected padding and dilation that give sizes of 32 bits.");
+    }
+    elements *= std::max<int64_t>(line, 0);
+  }
+  if (elements * input.itemsize() > Process::get().max_array_bytes()) {
+    c.refuse("needs memory for the padded input above the limit of " +
+             std::to_string(Process::get().max_array_bytes()) + " bytes (max_array_bytes).");
+  }
+}
+
 int at_least(const Call& c, size_t i, int least) {
   return c.spatial<1>(i, least)[0];
 }
 
 mx::array conv1d(const Call& c) {
+  expect_spans(c, c.one_or_more(3), c.one_or_more(3), c.one_or_more(4), {1});
   return mx::conv1d(
       c.array(0),
       c.array(1),
@@ -33,6 +75,7 @@ mx::array conv1d(const Call& c) {
 }
 
 mx::array conv2d(const Call& c) {
+  expect_spans(c, c.one_or_more(3), c.one_or_more(3), c.one_or_more(4), {1});
   return mx::conv2d(
       c.array(0),
       c.array(1),
@@ -44,6 +87,7 @@ mx::array conv2d(const Call& c) {
 }
 
 mx::array conv3d(const Call& c) {
+  expect_spans(c, c.one_or_more(3), c.one_or_more(3), c.one_or_more(4), {1});
   return mx::conv3d(
       c.array(0),
       c.array(1),
@@ -55,6 +99,7 @@ mx::array conv3d(const Call& c) {
 }
 
 mx::array conv_transpose1d(const Call& c) {
+  expect_spans(c, c.one_or_more(3), c.one_or_more(5), c.one_or_more(4), c.one_or_more(2));
   return mx::conv_transpose1d(
       c.array(0),
       c.array(1),
@@ -67,6 +112,7 @@ mx::array conv_transpose1d(const Call& c) {
 }
 
 mx::array conv_transpose2d(const Call& c) {
+  expect_spans(c, c.one_or_more(3), c.one_or_more(5), c.one_or_more(4), c.one_or_more(2));
   return mx::conv_transpose2d(
       c.array(0),
       c.array(1),
@@ -79,6 +125,7 @@ mx::array conv_transpose2d(const Call& c) {
 }
 
 mx::array conv_transpose3d(const Call& c) {
+  expect_spans(c, c.one_or_more(3), c.one_or_more(5), c.one_or_more(4), c.one_or_more(2));
   return mx::conv_transpose3d(
       c.array(0),
       c.array(1),
@@ -114,6 +161,7 @@ mx::array conv_general(const Call& c) {
     low = high = c.one_or_more(3);
   }
   const auto dilation = positive(c, 5);
+  expect_spans(c, low, high, positive(c, 4), dilation);
   const bool is_dilated = std::any_of(dilation.begin(), dilation.end(), [](int d) { return d > 1; });
   if (is_dilated && !c.on_cpu() && mx::cu::is_available()) {
     c.refuse("expected no dilated input on CUDA, where MLX's kernels are wrong; use the CPU.");

@@ -66,7 +66,17 @@ mx::array frequencies(const Call& c) {
   return function(c.size(0), c.real(1), c.stream());
 }
 
+// Lengths of the transform, of a hop and of the window, beginning at argument i.
+void expect_lengths(const Call& c, size_t i) {
+  for (size_t k = i; k < i + 3; ++k) {
+    if (c.maybe_integer(k).value_or(1) < 1) {
+      c.refuse(k, "None or a length from 1 up");
+    }
+  }
+}
+
 mx::array stft(const Call& c) {
+  expect_lengths(c, 1);
   return mx::fft::stft(
       c.array(0),
       c.integer(1),
@@ -81,6 +91,7 @@ mx::array stft(const Call& c) {
 }
 
 mx::array istft(const Call& c) {
+  expect_lengths(c, 1);
   return mx::fft::istft(
       c.array(0),
       c.maybe_integer(1),

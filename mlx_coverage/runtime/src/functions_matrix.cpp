@@ -7,6 +7,23 @@ namespace mlx_coverage {
 
 namespace {
 
+// MLX divides by what it is given here.
+struct Packing {
+  std::optional<int> group_size;
+  std::optional<int> bits;
+};
+
+Packing read_packing(const Call& c, size_t i) {
+  const Packing packing{c.maybe_integer(i), c.maybe_integer(i + 1)};
+  if (packing.group_size.value_or(16) < 16 || packing.group_size.value_or(16) > 128) {
+    c.refuse(i, "None or a group size from 16 to 128");
+  }
+  if (packing.bits.value_or(4) < 2 || packing.bits.value_or(4) > 8) {
+    c.refuse(i + 1, "None or from 2 to 8 bits");
+  }
+  return packing;
+}
+
 using Product = mx::array (*)(const mx::array&, const mx::array&, mx::StreamOrDevice);
 
 template <Product function>
@@ -51,6 +68,7 @@ mx::array gather_mm(const Call& c) {
 }
 
 mx::array gather_qmm(const Call& c) {
+  const auto packing = read_packing(c, 7);
   const auto x = c.array(0);
   const auto w = c.array(1);
   return mx::gather_qmm(
@@ -61,8 +79,8 @@ mx::array gather_qmm(const Call& c) {
       batch_indices(c, 4, x),
       batch_indices(c, 5, w),
       c.flag(6),
-      c.maybe_integer(7),
-      c.maybe_integer(8),
+      packing.group_size,
+      packing.bits,
       c.text(9),
       c.maybe_array(10),
       c.flag(11),
@@ -70,6 +88,7 @@ mx::array gather_qmm(const Call& c) {
 }
 
 mx::array gather_qqmm(const Call& c) {
+  const auto packing = read_packing(c, 5);
   const auto x = c.array(0);
   const auto w = c.array(1);
   return mx::gather_qqmm(
@@ -78,8 +97,8 @@ mx::array gather_qqmm(const Call& c) {
       c.maybe_array(2),
       batch_indices(c, 3, x),
       batch_indices(c, 4, w),
-      c.maybe_integer(5),
-      c.maybe_integer(6),
+      packing.group_size,
+      packing.bits,
       c.text(7),
       c.maybe_array(8),
       c.maybe_array(9),
@@ -88,14 +107,15 @@ mx::array gather_qqmm(const Call& c) {
 }
 
 mx::array quantized_matmul(const Call& c) {
+  const auto packing = read_packing(c, 5);
   const auto result = mx::quantized_matmul(
       c.array(0),
       c.array(1),
       c.array(2),
       c.maybe_array(3),
       c.flag(4),
-      c.maybe_integer(5),
-      c.maybe_integer(6),
+      packing.group_size,
+      packing.bits,
       c.text(7),
       c.stream());
   // MLX's CPU kernel divides by the number of results.
@@ -103,22 +123,24 @@ mx::array quantized_matmul(const Call& c) {
 }
 
 Arrays quantize(const Call& c) {
+  const auto packing = read_packing(c, 1);
   return mx::quantize(
       c.array(0),
-      c.maybe_integer(1),
-      c.maybe_integer(2),
+      packing.group_size,
+      packing.bits,
       c.text(3),
       c.maybe_array(4),
       c.stream());
 }
 
 mx::array dequantize(const Call& c) {
+  const auto packing = read_packing(c, 3);
   return mx::dequantize(
       c.array(0),
       c.array(1),
       c.maybe_array(2),
-      c.maybe_integer(3),
-      c.maybe_integer(4),
+      packing.group_size,
+      packing.bits,
       c.text(5),
       c.maybe_array(6),
       c.maybe_dtype(7),
@@ -126,12 +148,13 @@ mx::array dequantize(const Call& c) {
 }
 
 mx::array qqmm(const Call& c) {
+  const auto packing = read_packing(c, 3);
   return mx::qqmm(
       c.array(0),
       c.array(1),
       c.maybe_array(2),
-      c.maybe_integer(3),
-      c.maybe_integer(4),
+      packing.group_size,
+      packing.bits,
       c.text(5),
       c.maybe_array(6),
       c.maybe_array(7),

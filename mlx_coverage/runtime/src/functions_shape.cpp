@@ -1,12 +1,26 @@
 // Functions that rearrange, join, split or repeat arrays.
 #include "functions.h"
 
+#include <algorithm>
+#include <limits>
+
 namespace mlx_coverage {
 
 namespace {
 
 mx::Shape to_shape(const std::vector<int>& sizes) {
   return mx::Shape(sizes.begin(), sizes.end());
+}
+
+// Sizes of which one may be -1, which MLX infers by a division.
+mx::Shape read_sizes(const Call& c, size_t i) {
+  const auto sizes = c.integers(i);
+  const auto count = [&](int wanted) { return std::count(sizes.begin(), sizes.end(), wanted); };
+  if (count(-1) > 1 || (count(-1) == 1 && count(0) > 0) ||
+      std::any_of(sizes.begin(), sizes.end(), [](int size) { return size < -1; })) {
+    c.refuse(i, "sizes from 0 up, or one -1 among sizes from 1 up");
+  }
+  return to_shape(sizes);
 }
 
 mx::array as_strided(const Call& c) {
@@ -95,9 +109,14 @@ mx::array pad(const Call& c) {
     }
     widths.resize(a.ndim(), {width.front(), width.back()});
   }
-  for (const auto& [low, high] : widths) {
+  for (size_t axis = 0; axis < widths.size(); ++axis) {
+    const auto [low, high] = widths[axis];
     if (low < 0 || high < 0) {
       c.refuse(1, "widths from 0 up");
+    }
+    const int64_t size = axis < a.ndim() ? a.shape(static_cast<int>(axis)) : 0;
+    if (size + low + high > std::numeric_limits<int>::max()) {
+      c.refuse(1, "widths that give sizes of 32 bits");
     }
   }
   return mx::pad(a, widths, value, c.text(2), c.stream());
@@ -131,8 +150,14 @@ void expect_parts(const Call& c, size_t parts) {
   }
 }
 
+// Each part of one split refers to all others.
+constexpr size_t kMostParts = 4096;
+
 Arrays split(const Call& c) {
   const auto a = c.array(0);
+  if (c.results() > kMostParts) {
+    c.refuse("expected at most " + std::to_string(kMostParts) + " parts.");
+  }
   const int axis = c.integer(2);
   if (c.is_list(1)) {
     expect_parts(c, c.items(1).size() + 1);
@@ -155,12 +180,25 @@ mx::array tile(const Call& c) {
 }
 
 mx::array unflatten(const Call& c) {
-  return mx::unflatten(c.array(0), c.integer(1), to_shape(c.integers(2)), c.stream());
+  return mx::unflatten(c.array(0), c.integer(1), read_sizes(c, 2), c.stream());
+}
+
+mx::array diff(const Call& c) {
+  const auto a = c.array(0);
+  const int axis = mx::normalize_axis_index(c.integer(2), a.ndim(), "[diff] ");
+  if (c.size(1) > a.shape(axis)) {
+    c.refuse(1, "at most as many differences as the axis has elements");
+  }
+  return mx::diff(a, c.size(1), axis, c.stream());
 }
 
 Arrays depends(const Call& c) {
   auto listed = [&](size_t i) { return c.is_list(i) ? c.arrays(i) : Arrays{c.array(i)}; };
-  return mx::depends(listed(0), listed(1));
+  const Arrays values = listed(0);
+  if (values.empty()) {
+    c.refuse(0, "an array or more");
+  }
+  return mx::depends(values, listed(1));
 }
 
 } // namespace
@@ -180,8 +218,7 @@ Rows shape_functions() {
       {"contiguous", 2,
        [](const Call& c) { return mx::contiguous(c.array(0), c.flag(1), c.stream()); }},
       {"depends", 2, depends},
-      {"diff", 3,
-       [](const Call& c) { return mx::diff(c.array(0), c.size(1), c.integer(2), c.stream()); }},
+      {"diff", 3, diff},
       {"expand_dims", 2,
        [](const Call& c) { return mx::expand_dims(c.array(0), c.one_or_more(1), c.stream()); }},
       {"flatten", 3,
@@ -201,7 +238,7 @@ Rows shape_functions() {
       {"permute_dims", 2, transpose},
       {"repeat", 3, repeat},
       {"reshape", 2,
-       [](const Call& c) { return mx::reshape(c.array(0), to_shape(c.integers(1)), c.stream()); }},
+       [](const Call& c) { return mx::reshape(c.array(0), read_sizes(c, 1), c.stream()); }},
       {"roll", 3, roll},
       {"split", 3, split},
       {"squeeze", 2, squeeze},

@@ -15,11 +15,11 @@ namespace mlx_coverage {
 namespace {
 
 constexpr char kMagic[] = "MLXCOVPG";
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kFormat = 2;
 constexpr size_t kHeaderSize = 40;
 constexpr uint32_t kNoKey = 0xFFFFFFFF;
 constexpr int kMaxNesting = 4;
-constexpr uint8_t kMaxRank = 16;
+constexpr uint32_t kMaxRank = 16;
 
 std::string name_version(uint32_t version) {
   return std::to_string(version / 1000000) + "." + std::to_string(version / 1000 % 1000) + "." +
@@ -56,10 +56,10 @@ class BodyReader {
   }
 
   void read_functions() {
-    functions_.resize(reader_.read_count("functions", 5));
+    functions_.resize(reader_.read_count("functions", 8));
     for (auto& function : functions_) {
       const std::string& name = text_at(reader_.read<uint32_t>());
-      const uint8_t arity = reader_.read<uint8_t>();
+      const uint32_t arity = reader_.read<uint32_t>();
       function = find_function(name);
       if (function == nullptr) {
         fail(Error::NotSupported, "[payload] the function '", name,
@@ -67,7 +67,7 @@ class BodyReader {
       }
       if (function->arity != arity) {
         fail(Error::NotSupported, "[payload] '", name, "' takes ", int(function->arity),
-             " arguments here, the payload gives ", int(arity), ": lower the model again.");
+             " arguments here, the payload gives ", arity, ": lower the model again.");
       }
     }
   }
@@ -98,7 +98,7 @@ class BodyReader {
   }
 
   void read_constants() {
-    const uint32_t count = reader_.read_count("constants", 10);
+    const uint32_t count = reader_.read_count("constants", 13);
     for (uint32_t i = 0; i < count; ++i) {
       const uint32_t slot = reader_.read<uint32_t>();
       const std::string& key = text_at(reader_.read<uint32_t>());
@@ -108,7 +108,7 @@ class BodyReader {
   }
 
   void read_states() {
-    const uint32_t count = reader_.read_count("states", 10);
+    const uint32_t count = reader_.read_count("states", 13);
     for (uint32_t i = 0; i < count; ++i) {
       State state{reader_.read<uint32_t>(), std::nullopt, {}};
       const uint32_t key = reader_.read<uint32_t>();
@@ -122,7 +122,7 @@ class BodyReader {
   }
 
   void read_steps() {
-    const uint32_t count = reader_.read_count("calls", 5);
+    const uint32_t count = reader_.read_count("calls", 8);
     program_.steps.reserve(count);
     for (uint32_t i = 0; i < count; ++i) {
       const uint32_t index = reader_.read<uint32_t>();
@@ -132,7 +132,7 @@ class BodyReader {
       }
       Step step;
       step.function = functions_[index];
-      step.results.resize(reader_.read<uint8_t>());
+      step.results.resize(reader_.read_count("results", 4));
       for (auto& slot : step.results) {
         slot = reader_.read<uint32_t>();
       }
@@ -260,12 +260,12 @@ class BodyReader {
   TensorType read_type(int64_t least) {
     TensorType type;
     type.dtype = read_dtype();
-    const uint8_t rank = reader_.read<uint8_t>();
+    const uint32_t rank = reader_.read<uint32_t>();
     if (rank > kMaxRank) {
-      fail(Error::InvalidProgram, "[payload] rank ", int(rank), " is above ", int(kMaxRank), ".");
+      fail(Error::InvalidProgram, "[payload] rank ", rank, " is above ", kMaxRank, ".");
     }
     uint64_t bytes = item_size(type.dtype);
-    for (int i = 0; i < rank; ++i) {
+    for (uint32_t i = 0; i < rank; ++i) {
       const int64_t dim = reader_.read<int64_t>();
       // MLX sizes are 32 bits. The product must not wrap, for byte counts are compared with it.
       if (dim < least || dim > std::numeric_limits<int32_t>::max() ||
