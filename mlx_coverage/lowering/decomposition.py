@@ -35,6 +35,7 @@ from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
 from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
+from mlx_coverage.lowering.state import separate_new_values
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Supported, judge_node
@@ -86,6 +87,7 @@ def decompose_functional(
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
     if any([_slice_splits(prepared), flatten_positions(prepared)]):
         prepared = isolate(run_decompositions(prepared, rest))
+    separate_new_values(prepared)
     forget_redefined_ops(prepared)
     return prepared
 
