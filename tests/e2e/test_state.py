@@ -268,13 +268,13 @@ class WrittenTwice(nn.Module):
         super().__init__()
         self.register_buffer("first", torch.zeros(3))
         self.register_buffer("second", torch.ones(3))
-        self.register_buffer("half", torch.ones(3, dtype=torch.float16))
+        self.register_buffer("narrow", torch.ones(3, dtype=torch.float16))
 
     def forward(self, x: Tensor) -> Tensor:
-        new = x + self.first * self.second + self.half
+        new = x + self.first * self.second + self.narrow
         self.first.copy_(new)
         self.second.copy_(new)
-        self.half.copy_(new)
+        self.narrow.copy_(new)
         return new
 
 
