@@ -17,7 +17,7 @@ from mlx_coverage.lowering.program import (
 )  # fmt: skip
 
 MAGIC = b"MLXCOVPG"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # From the oldest MLX that the runtime compiles against to the first that may redefine functions.
 MLX_MIN = 32_004
 MLX_END = 1_000_000
@@ -66,8 +66,11 @@ class _Writer:
             self._type(constant.dtype, constant.dims)
         self._pack("I", len(program.states))
         for state in program.states:
-            key = NO_STRING if state.key is None else self._string(state.key)
-            self._pack("II", state.slot, key)
+            key, name = (
+                NO_STRING if text is None else self._string(text)
+                for text in (state.key, state.name)
+            )
+            self._pack("III", state.slot, key, name)
             self._type(state.dtype, state.dims)
         self._pack("I", len(program.calls))
         for call in program.calls:

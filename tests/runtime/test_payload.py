@@ -61,8 +61,8 @@ def with_header(**fields: int | bytes) -> bytes:
         (b"", "expected a program of mlx-coverage, came 0"),
         (b"MLXCOVPG", "expected a program of mlx-coverage"),
         (with_header(magic=b"NOTMLXCV"), "expected a program of mlx-coverage"),
-        (with_header(format=2), "format 2 came, this runtime reads format 1: update mlx-coverage"),
-        (with_header(format=0), "format 0 came, this runtime reads format 1: lower"),
+        (with_header(format=3), "format 3 came, this runtime reads format 2: update mlx-coverage"),
+        (with_header(format=1), "format 1 came, this runtime reads format 2: lower"),
         (with_header(reserved=1), "reserved"),
         (with_header(reserved2=1), "reserved"),
         (with_header(size=1 << 63), "expected a body of 9223372036854775808 bytes"),
@@ -80,7 +80,7 @@ def test_header(payload: bytes, sentence: str):
 
 def seal(body: bytes) -> bytes:
     """A body under a right header."""
-    return HEADER.pack(b"MLXCOVPG", 1, 0, 0, 1_000_000_000, len(body), zlib.crc32(body), 0) + body
+    return HEADER.pack(b"MLXCOVPG", 2, 0, 0, 1_000_000_000, len(body), zlib.crc32(body), 0) + body
 
 
 def test_counts_are_not_believed():
