@@ -40,6 +40,7 @@ from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, con
 from mlx_coverage.lowering.metadata import drop_history, forget_traces, share_metadata
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, find_owned_buffers, plan
+from mlx_coverage.lowering.state import SharedBufferError
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import canonicalize, name_target
 
@@ -303,8 +304,11 @@ def lower_methods(
             defect of ours.
     """
     config = EdgeCompileConfig()
+    shares = False
     while True:
         partitioners = {name: make() for name in programs}
+        for partitioner in partitioners.values():
+            partitioner.share_mutable_buffers = shares
         try:
             lowered = to_edge_transform_and_lower(
                 dict(programs),
@@ -312,6 +316,10 @@ def lower_methods(
                 compile_config=config,
             )
             break
+        except SharedBufferError as error:
+            if shares:
+                raise CaptureError("edge", reasons.SHARED_BUFFER, str(error)) from error
+            shares = True  # as `finish` has ExecuTorch do
         except SpecViolationError as error:
             if not _NOT_CORE.search(str(error)) or not config._check_ir_validity:
                 raise (

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,16 +118,21 @@ def finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":
     """
     from executorch.exir import ExecutorchBackendConfig
     from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+    from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
 
     # Buffers that stay with ExecuTorch lose their initial values without this pass.
     names: list[str] = []
-    for method in edge.methods:
-        signature = edge.exported_program(method).graph_signature
-        mutated = set(signature.buffers_to_mutate.values())
+    signatures = [edge.exported_program(method).graph_signature for method in edge.methods]
+    holders = Counter(b for signature in signatures for b in signature.inputs_to_buffers.values())
+    for signature in signatures:
+        mutated = {b for b in signature.buffers_to_mutate.values() if holders[b] == 1}
         names += [name for name, b in signature.inputs_to_buffers.items() if b in mutated]
-    passes = [InitializedMutableBufferPass(names)] if names else []
+    config = ExecutorchBackendConfig(
+        passes=[InitializedMutableBufferPass(names)] if names else [],
+        memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(signatures) > 1),
+    )
     try:
-        return edge.to_executorch(ExecutorchBackendConfig(passes=passes))
+        return edge.to_executorch(config)
     except Exception as error:
         raise CaptureError.from_error("edge", NO_KERNEL, error) from error
 

@@ -14,6 +14,11 @@ from mlx_coverage.lowering.payload import serialize
 from mlx_coverage.lowering.translation import translate
 from mlx_coverage.registry import default_registry
 
+# Key of the compile spec that names a buffer which other delegates hold as well.
+SHARED_BUFFER = "shared_buffer"
+# By this named data the delegates of a loaded program find each other; the runtime knows it.
+_SESSION = "mlx_coverage/session"
+
 
 @final
 class MLXCoverageBackend(BackendDetails):
@@ -28,8 +33,11 @@ class MLXCoverageBackend(BackendDetails):
         Raises:
             RecordError: an entry of the registry misbehaves (a defect of ours).
         """
-        recording = translate(edge_program, default_registry())
+        shared = [s.value.decode() for s in compile_specs if s.key == SHARED_BUFFER]
+        recording = translate(edge_program, default_registry(), shared)
         store = NamedDataStore()
+        if shared:
+            store.add_named_data(_SESSION, bytes(1))
         for weight in recording.weights.values():
             weight.store(store)
         return PreprocessResult(

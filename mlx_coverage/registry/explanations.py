@@ -228,6 +228,17 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "of torch that was registered without a name.",
         Example("return x.shape[0]", better="return torch.full((1,), x.shape[0])"),
     ),
+    reasons.SHARED_BUFFER: Explanation(
+        "Several methods use a buffer that one of them writes. The delegate keeps it for them all "
+        "where each method reads and writes it in one partition; otherwise ExecuTorch keeps it "
+        "in memory that the methods share, which it would reset to initial values whenever a "
+        "method is loaded, unless they are zeros. Buffers of two methods that overlap without "
+        "being the same tensor are refused as well.",
+        Example(
+            'self.register_buffer("cache", torch.ones(4))',
+            better='self.register_buffer("cache", torch.zeros(4))',
+        ),
+    ),
 }
 
 
