@@ -120,16 +120,21 @@ def finish(edge: "EdgeProgramManager") -> "ExecutorchProgramManager":
     from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
     from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
 
-    # Buffers that stay with ExecuTorch lose their initial values without this pass.
-    names: list[str] = []
+    # Buffers that stay with ExecuTorch lose their initial values without this pass. Those that
+    # methods share start at zeros: loading a method would reset them to what is stored.
     signatures = [edge.exported_program(method).graph_signature for method in edge.methods]
     holders = Counter(b for signature in signatures for b in signature.inputs_to_buffers.values())
-    for signature in signatures:
-        mutated = {b for b in signature.buffers_to_mutate.values() if holders[b] == 1}
-        names += [name for name, b in signature.inputs_to_buffers.items() if b in mutated]
+    mutated = {b for signature in signatures for b in signature.buffers_to_mutate.values()}
+    names = [
+        name
+        for signature in signatures
+        for name, buffer in signature.inputs_to_buffers.items()
+        if buffer in mutated and holders[buffer] == 1
+    ]
+    shares = bool(mutated) and len(signatures) > 1
     config = ExecutorchBackendConfig(
         passes=[InitializedMutableBufferPass(names)] if names else [],
-        memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(signatures) > 1),
+        memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=shares),
     )
     try:
         return edge.to_executorch(config)
