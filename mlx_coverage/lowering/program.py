@@ -179,7 +179,9 @@ class Program:
     def __str__(self) -> str:
         lines = [f"inputs   {', '.join(_show_input(i) for i in self.inputs)}"]
         lines += [f"constant %{c.slot} = {c.key} {c.dims}" for c in self.constants]
-        lines += [f"state    %{s.slot} = {s.key or 'zeros'} {s.dims} {s.name or ''}" for s in self.states]
+        lines += [
+            f"state    %{s.slot} = {s.key or 'zeros'} {s.dims} {s.name or ''}" for s in self.states
+        ]
         for call in self.calls:
             mark = "$" if call.on_host else "%"
             results = ", ".join(f"{mark}{slot}" for slot in call.results)

@@ -8,8 +8,8 @@ import copy
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from typing import TypeVar
 from dataclasses import replace
+from typing import TypeVar
 from weakref import ReferenceType, ref
 
 import torch
@@ -153,7 +153,9 @@ def join_group(program: ExportedProgram) -> MethodGroup:
 
 def _find_tensor(program: ExportedProgram, name: str) -> torch.Tensor:
     held = program.state_dict if name in program.state_dict else program.constants
-    return held[name]
+    tensor = held[name]
+    assert isinstance(tensor, torch.Tensor), name
+    return tensor
 
 
 def _describe(tensor: torch.Tensor) -> tuple[object, ...]:
@@ -193,7 +195,7 @@ def separate_new_values(program: ExportedProgram) -> None:
     """
     graph, signature = program.graph_module.graph, program.graph_signature
     output = graph.output_node()
-    results = list(output.args[0])  # type: ignore[arg-type]
+    results = list(output.args[0])
     count = Counter(results)
     placeholders = {node.name: node for node in graph.find_nodes(op="placeholder")}
     buffers = {b: placeholders[name] for name, b in signature.inputs_to_buffers.items()}

@@ -234,10 +234,7 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "in memory that the methods share, which it would reset to initial values whenever a "
         "method is loaded, unless they are zeros. Buffers of two methods that overlap without "
         "being the same tensor are refused as well.",
-        Example(
-            'self.register_buffer("cache", torch.ones(4))',
-            better='self.register_buffer("cache", torch.zeros(4))',
-        ),
+        hint="Start the buffer at zeros, or keep the ops that read and write it on MLX.",
     ),
 }
 
