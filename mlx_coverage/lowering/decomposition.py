@@ -58,6 +58,7 @@ def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgr
     program = _apply_declared(program, registry)
     early = _find_early(program, registry, _merge_table(registry))
     functional = run_decompositions(program, early)
+    separate_new_values(functional)
     remove_assertions(functional)
     share_metadata(functional)
     _lay_out_operands(functional)
@@ -188,7 +189,11 @@ def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedPro
         for op, function in registry.decompositions.items()
         if registry.get(canonicalize(op)) is None
     }
-    return run_decompositions(program, declared) if targets & declared.keys() else program
+    if not targets & declared.keys():
+        return program
+    decomposed = run_decompositions(program, declared)
+    separate_new_values(decomposed)
+    return decomposed
 
 
 def list_preserved(kept: Iterable[OpOverload]) -> list[OpOverload]:

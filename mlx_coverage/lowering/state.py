@@ -5,11 +5,12 @@ methods, be no constant of a method that only reads it, and have one owner.
 """
 
 import copy
+import operator
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import ReferenceType, ref
 
 import torch
@@ -191,7 +192,9 @@ def separate_new_values(program: ExportedProgram) -> None:
     ExecuTorch writes new values back one after another, so that a new value which is another
     buffer, or a view of one, may be overwritten before it is read. Such a value, one that is
     returned or written twice, one of a buffer that is never read, and a buffer that is returned
-    belong to no partition. The graph and the signature are changed in place.
+    belong to no partition. Torch in turn takes a view of a written buffer that is returned for
+    one of the new value, as soon as it traces the program again. The graph and the signature are
+    changed in place.
     """
     graph, signature = program.graph_module.graph, program.graph_signature
     output = graph.output_node()
@@ -199,9 +202,17 @@ def separate_new_values(program: ExportedProgram) -> None:
     count = Counter(results)
     placeholders = {node.name: node for node in graph.find_nodes(op="placeholder")}
     buffers = {b: placeholders[name] for name, b in signature.inputs_to_buffers.items()}
+    written = {buffers[name] for name in signature.buffers_to_mutate.values()}
     for index, spec in enumerate(signature.output_specs):
         value = results[index]
-        if not isinstance(value, Node) or not _is_to_copy(spec, value, count[value], buffers):
+        if not isinstance(value, Node):
+            continue
+        if spec.kind is OutputKind.USER_OUTPUT:
+            if value not in buffers.values() and _find_base(value) not in written:
+                continue
+        elif spec.kind is not OutputKind.BUFFER_MUTATION or not _is_handed_on(
+            value, buffers[str(spec.target)], count[value]
+        ):
             continue
         with graph.inserting_before(output):
             if spec.kind is OutputKind.USER_OUTPUT:
@@ -216,17 +227,16 @@ def separate_new_values(program: ExportedProgram) -> None:
     output.args = (tuple(results),)
 
 
-def _is_to_copy(spec: OutputSpec, value: Node, count: int, buffers: Mapping[str, Node]) -> bool:
-    if spec.kind is OutputKind.USER_OUTPUT:
-        return value in buffers.values()
-    if spec.kind is not OutputKind.BUFFER_MUTATION:
-        return False
-    buffer = buffers[str(spec.target)]
-    computed = count == 1 and buffer.users and _find_base(value).op == "call_function"
-    return not computed and not (value is buffer and count == 1)
+def _is_handed_on(value: Node, buffer: Node, count: int) -> bool:
+    """Whether a new value is nobody's own result, or its buffer has no reader."""
+    if value is buffer and count == 1:
+        return False  # written with what it held
+    return count > 1 or not buffer.users or _find_base(value).op == "placeholder"
 
 
 def _find_base(node: Node) -> Node:
-    while isinstance(node.target, OpOverload) and node.target.is_view:
-        node = node.args[0]  # type: ignore[assignment]
-    return node
+    while True:
+        call: Any = node.args[0] if node.target is operator.getitem else node
+        if not isinstance(call.target, OpOverload) or not call.target.is_view:
+            return node
+        node = call.args[0]

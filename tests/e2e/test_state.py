@@ -294,6 +294,42 @@ class FromNewValue(nn.Module):
         return self.first - self.second
 
 
+class Viewed(nn.Module):
+    """Rows of one buffer go to others, are exchanged, and are returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.arange(6.0).reshape(2, 3))
+        self.register_buffer("row", torch.zeros(3))
+        self.register_buffer("columns", torch.zeros(3, 2))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.row.copy_(self.rows[0])
+        self.columns.copy_(self.rows.t())
+        self.rows[0].copy_(self.rows[1])
+        self.rows[1].copy_(x)
+        return self.row, self.columns * 1, self.rows
+
+
+class Flags(nn.Module):
+    """Truth values and integers are handed on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("on", torch.tensor(True))
+        self.register_buffer("off", torch.tensor(False))
+        self.register_buffer("whole", torch.tensor([1, 2, 3]))
+        self.register_buffer("real", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        on = self.on.clone()
+        self.on.copy_(self.off)
+        self.off.copy_(on)
+        self.real.copy_(self.whole)
+        self.whole.copy_(x.to(torch.int64))
+        return torch.where(self.on, x, -x) + self.real
+
+
 class Zeroed(nn.Module):
     """Set to zero on each call, and never read."""
 
@@ -309,7 +345,7 @@ class Zeroed(nn.Module):
 
 HANDED_ON = [
     *(Swapped, Rotated, ShiftRegister, Previous, PreviousByView, FromConstant, WrittenTwice),
-    *(FromNewValue, Zeroed, Overwritten, NewValueIsOutput, TwoBuffers),
+    *(FromNewValue, Zeroed, Overwritten, NewValueIsOutput, TwoBuffers, Viewed, Flags),
 ]
 WHOLE = [*HANDED_ON, Accumulator, Shifted, Counter]
 SPLIT = [
