@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from executorch.exir import to_edge_transform_and_lower
+from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 from executorch.runtime import Runtime
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -310,6 +310,40 @@ def test_a_buffer_of_one_method_is_not_overwritten_by_another(tmp_path: Path) ->
     lowering = lower_methods(programs, lambda: MLXPartitioner(exclude_ops=[DETOUR]))
     pte = bytes(finish(lowering.lowered).buffer)
     compare(load(pte, tmp_path), make(), draw_vector, walk(["detour", "step"], 2))
+
+
+class Weighted(nn.Module):
+    """Reads the buffer on the delegate, and a weight beside it."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.cell = cell
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]), requires_grad=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.div(x, self.weight), self.cell.n * 2
+
+
+@pytest.mark.parametrize("source", ["memory", "file"])
+def test_state_is_shared_with_external_data(tmp_path: Path, source: str) -> None:
+    lowered = lower_for(make_cells(Step, Weighted), draw_vector, exclude_ops=["aten.div.Tensor"])
+    assert [len(lowered.delegates(name)) for name in ("step", "weighted")] == [1, 1]
+    program = lowered.edge.to_executorch(ExecutorchBackendConfig(external_constants=True))
+    pte = bytes(program.buffer)
+    program.write_tensor_data_to_file(str(tmp_path))
+    (data,) = tmp_path.glob("*.ptd")
+    mlx_coverage.runtime.load()
+    path = tmp_path / "model.pte"
+    path.write_bytes(pte)
+    # ExecuTorch hands each method a map of data of its own then.
+    given = path if source == "file" else pte
+    pairs = [
+        (Runtime.get().load_program(given, data_path=data), make_cells(Step, Weighted))
+        for _ in range(2)
+    ]
+    for name in walk(["step", "weighted"], 3):
+        for loaded, modules in pairs:
+            compare(loaded, modules, draw_vector, [name])
 
 
 def test_overlapping_buffers_are_refused() -> None:
