@@ -52,8 +52,8 @@ class MethodGroup:
 
     @property
     def count(self) -> int:
-        """How many methods there are."""
-        return len(self._programs)
+        """How many methods there are, those of a lowering that failed and are gone apart."""
+        return sum(known() is not None for known in self._programs)
 
     def has(self, program: ExportedProgram) -> bool:
         """Whether the exported method has come already."""

@@ -38,7 +38,8 @@ class Delegate {
 
   void load_constants(executorch::runtime::BackendInitContext& context);
   void load_states(executorch::runtime::BackendInitContext& context);
-  static mx::array read_initial(executorch::runtime::BackendInitContext& context, const State& state);
+  static mx::array read_initial(
+      executorch::runtime::BackendInitContext& context, const State& state);
 
   Frame make_frame() const;
   Results run(Frame& frame) const;
