@@ -1,7 +1,9 @@
-// Runs a .pte without Python: native_host MODEL.pte OUTPUT_PREFIX [--repeat N] INPUT.npy ...
+// Runs a .pte without Python:
+// native_host MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME,NAME...] INPUT.npy ...
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 
 #include <executorch/extension/module/module.h>
 
@@ -11,11 +13,15 @@
 using executorch::extension::Module;
 using executorch::runtime::EValue;
 
-void run(const std::string& model, const std::string& prefix, int repeat, char** paths, int count) {
-  // Mapped, so that the weights are not copied.
-  Module module(model, Module::LoadMode::Mmap);
-  if (mlx_coverage_register() != 0 || module.load_forward() != executorch::runtime::Error::Ok) {
-    throw std::runtime_error(model + " does not load: " + mlx_coverage_last_error());
+void run(const std::string& model, const std::string& prefix, int repeat,
+         const std::vector<std::string>& methods, char** paths, int count) {
+  // Mapped, so that the weights are not copied; methods share what ExecuTorch keeps between calls.
+  Module module(model, Module::LoadMode::Mmap, nullptr, nullptr, nullptr, true);
+  const int32_t registered = mlx_coverage_register();
+  for (const auto& method : methods) {
+    if (registered != 0 || module.load_method(method) != executorch::runtime::Error::Ok) {
+      throw std::runtime_error(model + " does not load: " + mlx_coverage_last_error());
+    }
   }
   std::vector<executorch::extension::TensorPtr> tensors;
   std::vector<EValue> inputs;
@@ -24,18 +30,19 @@ void run(const std::string& model, const std::string& prefix, int repeat, char**
     inputs.emplace_back(*tensors.back());
   }
   std::vector<double> times;
-  for (int i = 0; i < repeat; ++i) {
+  size_t written = 0;
+  for (size_t i = 0; i < repeat * methods.size(); ++i) {
     const auto start = std::chrono::steady_clock::now();
-    const auto outputs = module.forward(inputs);
+    const auto outputs = module.execute(methods[i % methods.size()], inputs);
     const auto taken = std::chrono::steady_clock::now() - start;
     times.push_back(std::chrono::duration<double, std::milli>(taken).count());
     if (!outputs.ok()) {
       throw std::runtime_error(model + " failed: " + mlx_coverage_last_error());
     }
-    // A program with state goes on from where it is: written are the outputs of the first run.
-    for (size_t number = 0; i == 0 && number < outputs->size(); ++number) {
+    // A program with state goes on from where it is: written are the outputs of the first round.
+    for (size_t number = 0; i < methods.size() && number < outputs->size(); ++number, ++written) {
       if ((*outputs)[number].isTensor()) {
-        npy::write(prefix + std::to_string(number) + ".npy", (*outputs)[number].toTensor());
+        npy::write(prefix + std::to_string(written) + ".npy", (*outputs)[number].toTensor());
       }
     }
   }
@@ -43,23 +50,33 @@ void run(const std::string& model, const std::string& prefix, int repeat, char**
               mlx_coverage_mlx_version_loaded(), times[0]);
   std::sort(times.begin() + 1, times.end());
   if (repeat > 1) {
-    const double median = times[1 + (repeat - 1) / 2];
-    std::printf(" runs=%d min_ms=%.3f median_ms=%.3f", repeat - 1, times[1], median);
+    const double median = times[1 + (times.size() - 1) / 2];
+    std::printf(" runs=%zu min_ms=%.3f median_ms=%.3f", times.size() - 1, times[1], median);
   }
   std::printf("\n");
 }
 
 int main(int argc, char** argv) {
-  const bool repeats = argc > 4 && std::string(argv[3]) == "--repeat";
-  const int repeat = repeats ? std::atoi(argv[4]) : 1;
-  const int next = repeats ? 5 : 3;
+  int repeat = 1;
+  int next = 3;
+  std::vector<std::string> methods;
+  for (; next + 1 < argc && std::string(argv[next]).starts_with("--"); next += 2) {
+    if (std::string(argv[next]) == "--repeat") {
+      repeat = std::atoi(argv[next + 1]);
+    }
+    std::istringstream names(std::string(argv[next]) == "--methods" ? argv[next + 1] : "");
+    for (std::string name; std::getline(names, name, ',');) {
+      methods.push_back(name);
+    }
+  }
   if (argc < 3 || repeat < 1) {
-    std::fprintf(
-        stderr, "usage: %s MODEL.pte OUTPUT_PREFIX [--repeat N] [INPUT.npy ...]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME,NAME...] "
+                 "[INPUT.npy ...]\n", argv[0]);
     return 2;
   }
   try {
-    run(argv[1], argv[2], repeat, argv + next, argc - next);
+    run(argv[1], argv[2], repeat, methods.empty() ? decltype(methods){"forward"} : methods,
+        argv + next, argc - next);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: %s\n", argv[0], error.what());
     return 1;

@@ -11,6 +11,7 @@ import io
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from executorch.exir import (
     to_edge_transform_and_lower,
 )
 from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -48,6 +50,7 @@ from mlx_coverage.lowering.pipeline import (
     forget_traces,
 )
 from mlx_coverage.lowering.plan import PartitionPlan, plan
+from mlx_coverage.lowering.state import SharedBufferError
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import name_target
 
@@ -231,7 +234,13 @@ def lower_methods(
     """
     partitioners = {name: make() for name in programs}
     try:
-        lowered = _lower(programs, partitioners, EdgeCompileConfig())
+        try:
+            lowered = _lower(programs, partitioners, EdgeCompileConfig())
+        except SharedBufferError:
+            partitioners = {name: make() for name in programs}
+            for partitioner in partitioners.values():
+                partitioner.share_mutable_buffers = True  # as `finish` has ExecuTorch do
+            lowered = _lower(programs, partitioners, EdgeCompileConfig())
     except Exception as error:  # noqa: BLE001  (ExecuTorch's refusals have no type of their own)
         return _explain(programs, make, error)
     interfaces = {name: Interface.from_program(program) for name, program in programs.items()}
@@ -290,7 +299,9 @@ def _explain(
             refusals += explain_refused(own, name, program, plans[name])
         else:
             plans[name] = partitioner.plans[-1]
-    if not refusals:  # each of them lowers alone
+    if isinstance(error, SharedBufferError):
+        refusals = [CaptureError("edge", reasons.SHARED_BUFFER, str(error))]
+    elif not refusals:  # each of them lowers alone
         refusals = [CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)]
     return Lowering(plans, tuple(refusals), lowered=None, program=None)
 
@@ -333,14 +344,23 @@ def finish(lowered: EdgeProgramManager) -> ExecutorchProgramManager:
         programs[name] = copied = isolate(program, program.graph)
         _fill_absent(copied)
     manager = EdgeProgramManager(programs, None, EdgeCompileConfig(_check_ir_validity=False))
-    # Buffers that stay with ExecuTorch lose their initial values without this pass.
-    names: list[str] = []
-    for program in programs.values():
-        signature = program.graph_signature
-        mutated = set(signature.buffers_to_mutate.values())
-        names += [name for name, b in signature.inputs_to_buffers.items() if b in mutated]
-    passes = [InitializedMutableBufferPass(names)] if names else []
-    return manager.to_executorch(ExecutorchBackendConfig(passes=passes))
+    # Buffers that stay with ExecuTorch lose their initial values without this pass. Those that
+    # methods share start at zeros: loading a method would reset them to what is stored.
+    signatures = [program.graph_signature for program in programs.values()]
+    holders = Counter(b for signature in signatures for b in signature.inputs_to_buffers.values())
+    mutated = {b for signature in signatures for b in signature.buffers_to_mutate.values()}
+    names = [
+        name
+        for signature in signatures
+        for name, buffer in signature.inputs_to_buffers.items()
+        if buffer in mutated and holders[buffer] == 1
+    ]
+    shares = bool(mutated) and len(signatures) > 1
+    config = ExecutorchBackendConfig(
+        passes=[InitializedMutableBufferPass(names)] if names else [],
+        memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=shares),
+    )
+    return manager.to_executorch(config)
 
 
 def _fill_absent(program: ExportedProgram) -> None:

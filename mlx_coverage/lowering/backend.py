@@ -34,6 +34,12 @@ def _find_registry(specs: Sequence[CompileSpec]) -> Registry:
     return _registries[names[0]] if names else default_registry()
 
 
+# Key of the compile spec that names a buffer which other delegates hold as well.
+SHARED_BUFFER = "shared_buffer"
+# By this named data the delegates of a loaded program find each other; the runtime knows it.
+_SESSION = "mlx_coverage/session"
+
+
 @final
 class MLXCoverageBackend(BackendDetails):
     """Records a partition's MLX program. The class name is the backend id in the file."""
@@ -47,8 +53,11 @@ class MLXCoverageBackend(BackendDetails):
         Raises:
             RecordError: an entry of the registry misbehaves (a defect of ours).
         """
-        recording = translate(edge_program, _find_registry(compile_specs))
+        shared = [s.value.decode() for s in compile_specs if s.key == SHARED_BUFFER]
+        recording = translate(edge_program, _find_registry(compile_specs), shared)
         store = NamedDataStore()
+        if shared:
+            store.add_named_data(_SESSION, bytes(1))
         for weight in recording.weights.values():
             weight.store(store)
         return PreprocessResult(

@@ -39,6 +39,7 @@ from mlx_coverage.lowering.pipeline import run_decompositions
 from mlx_coverage.lowering.plan import Options, ask_exclusions, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
 from mlx_coverage.lowering.rewriting import rewrite_declined
+from mlx_coverage.lowering.state import separate_new_values
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Supported, judge_node
@@ -63,6 +64,7 @@ def functionalize(
     program = _apply_declared(program, registry)
     early = _find_early(program, registry, _merge_table(registry))
     functional = run_decompositions(program, early)
+    separate_new_values(functional)
     remove_assertions(functional)
     drop_history(functional.graph)
     share_metadata(functional)
@@ -94,6 +96,7 @@ def decompose_functional(
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
     if any([_slice_splits(prepared), flatten_positions(prepared), keep_numbers(prepared)]):
         prepared = isolate(run_decompositions(prepared, rest))
+    separate_new_values(prepared)
     forget_redefined_ops(prepared)
     return prepared
 
@@ -211,7 +214,11 @@ def _apply_declared(program: ExportedProgram, registry: Registry) -> ExportedPro
         for op, function in registry.decompositions.items()
         if registry.get(canonicalize(op)) is None
     }
-    return run_decompositions(program, declared) if targets & declared.keys() else program
+    if not targets & declared.keys():
+        return program
+    decomposed = run_decompositions(program, declared)
+    separate_new_values(decomposed)
+    return decomposed
 
 
 def list_preserved(kept: Iterable[OpOverload]) -> list[OpOverload]:

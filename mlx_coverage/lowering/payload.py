@@ -66,8 +66,11 @@ class _Writer:
             self._type(constant.dtype, constant.dims)
         self._pack("I", len(program.states))
         for state in program.states:
-            key = NO_STRING if state.key is None else self._string(state.key)
-            self._pack("II", state.slot, key)
+            key, name = (
+                NO_STRING if text is None else self._string(text)
+                for text in (state.key, state.name)
+            )
+            self._pack("III", state.slot, key, name)
             self._type(state.dtype, state.dims)
         self._pack("I", len(program.calls))
         for call in program.calls:

@@ -93,6 +93,8 @@ class PartitionPlan:
         constants: its placeholders that nothing writes and no caller passes.
         signature: what its placeholders and outputs are; None for a graph without a program.
         options: that the plan was made with.
+        shared: buffers (by name) that several methods of the program use, and one writes.
+        left: those of them that no delegate is to own.
     """
 
     placements: Mapping[Node, Placement]
@@ -102,6 +104,8 @@ class PartitionPlan:
     constants: frozenset[Node] = frozenset()
     signature: ExportGraphSignature | None = None
     options: Options = Options()
+    shared: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
 
     @property
     def delegated(self) -> int:
@@ -125,13 +129,34 @@ class PartitionPlan:
     def suppose(self, verdicts: Mapping[Node, Verdict]) -> "PartitionPlan":
         """The plan that the planner would make if the verdicts were these."""
         levels = _assign_levels(self.graph, verdicts, self.constants)
-        placements, partitions = _place(self.graph, verdicts, levels, self.options)
+        pinned = self._find_pinned()
+        placements, partitions = _place(self.graph, verdicts, levels, self.options, pinned)
         return replace(self, placements=placements, partitions=partitions, verdicts=verdicts)
 
+    def _find_pinned(self) -> frozenset[Node]:
+        """What reads and writes buffers that the delegate has to own: placed however small."""
+        buffers = self.shared - self.left
+        if self.signature is None or not buffers:
+            return frozenset()
+        nodes = {node.name: node for node in self.graph.nodes}
+        held = (n for n, b in self.signature.inputs_to_buffers.items() if b in buffers)
+        written = (n for n, b in self.signature.buffers_to_mutate.items() if b in buffers)
+        readers = {user for name in held for user in nodes[name].users}
+        return frozenset({*readers, *(nodes[name] for name in written)})
 
-def plan(program: ExportedProgram, registry: Registry, options: Options) -> PartitionPlan:
-    """Judge and place every node of an edge program; reads metadata only, mutates nothing."""
-    constants = find_constants(program)
+
+def plan(
+    program: ExportedProgram,
+    registry: Registry,
+    options: Options,
+    shared: frozenset[str] = frozenset(),
+    left: frozenset[str] = frozenset(),
+) -> PartitionPlan:
+    """Judge and place every node of an edge program; reads metadata only, mutates nothing.
+
+    `shared` and `left` are buffers that other methods use as well: see `PartitionPlan`.
+    """
+    constants = find_constants(program, shared)
     graph = program.graph_module.graph
     ignored = find_ignored(graph)
     verdicts: dict[Node, Verdict] = {}
@@ -139,13 +164,19 @@ def plan(program: ExportedProgram, registry: Registry, options: Options) -> Part
         if is_counted(node) and node not in ignored:
             verdicts[node] = _judge(node, registry, constants, options)
     signature = program.graph_signature
-    return PartitionPlan({}, [], {}, graph, constants, signature, options).suppose(verdicts)
+    unplaced = PartitionPlan({}, [], {}, graph, constants, signature, options, shared, left)
+    return unplaced.suppose(verdicts)
 
 
-def find_constants(program: ExportedProgram) -> frozenset[Node]:
-    """Placeholders that are parameters, lifted constants, or buffers that nothing mutates."""
+def find_constants(
+    program: ExportedProgram, shared: Collection[str] = frozenset()
+) -> frozenset[Node]:
+    """Placeholders that are parameters, lifted constants, or buffers that nothing mutates.
+
+    Of the buffers in `shared`, another method mutates some.
+    """
     signature = program.graph_signature
-    mutated = set(signature.buffers_to_mutate.values())
+    mutated = {*signature.buffers_to_mutate.values(), *shared}
     fixed = {**signature.inputs_to_parameters, **signature.inputs_to_lifted_tensor_constants}
     buffers = {n: b for n, b in signature.inputs_to_buffers.items() if b not in mutated}
     names = {**fixed, **buffers}
@@ -157,9 +188,10 @@ def find_constants(program: ExportedProgram) -> frozenset[Node]:
 def find_owned_buffers(plan: PartitionPlan) -> dict[Node, int]:
     """The placeholders of mutated buffers that one partition alone reads and writes.
 
-    The delegate keeps them between calls, old value and new. ExecuTorch's own
-    `tag_mutated_buffer` also takes buffers that are read elsewhere, whose readers then see a
-    stale copy. Other buffers stay with ExecuTorch, as an input and an output of the delegate.
+    Among them are those that this method reads and another one writes. The delegate keeps them
+    between calls, old value and new. ExecuTorch's own `tag_mutated_buffer` also takes buffers
+    that are read elsewhere, whose readers then see a stale copy. Other buffers stay with
+    ExecuTorch, as an input and an output of the delegate.
     """
     if plan.signature is None:
         return {}
@@ -173,13 +205,15 @@ def find_owned_buffers(plan: PartitionPlan) -> dict[Node, int]:
     owned: dict[Node, int] = {}
     for name, buffer in plan.signature.inputs_to_buffers.items():
         placeholder = nodes[name]
-        if buffer not in writers or not placeholder.users or output in placeholder.users:
+        written = writers.get(buffer, [])
+        if buffer in plan.left or not (written or buffer in plan.shared):
             continue
-        (writer,) = writers[buffer] if len(writers[buffer]) == 1 else (None,)
-        if writer is None or results.count(writer) != 1:
+        if not placeholder.users or output in placeholder.users:
             continue
-        readers = {*placeholder.users, *writer.users} - {output}
-        found = {numbers.get(node) for node in (writer, *readers)}
+        if len(written) > 1 or any(results.count(writer) != 1 for writer in written):
+            continue
+        users = [user for node in (placeholder, *written) for user in node.users]
+        found = {numbers.get(node) for node in (*written, *users) if node is not output}
         number = found.pop() if len(found) == 1 else None
         if number is not None:
             owned[placeholder] = number
@@ -296,7 +330,11 @@ def _is_supported(node: Node, verdicts: Mapping[Node, Verdict]) -> bool:
 
 
 def _place(
-    graph: Graph, verdicts: Mapping[Node, Verdict], levels: Mapping[Node, int], options: Options
+    graph: Graph,
+    verdicts: Mapping[Node, Verdict],
+    levels: Mapping[Node, int],
+    options: Options,
+    pinned: frozenset[Node],
 ) -> tuple[dict[Node, Placement], list[list[Node]]]:
     groups: dict[int, list[Node]] = {}
     for node in graph.nodes:
@@ -307,7 +345,8 @@ def _place(
     numbers: dict[Node, int] = {}
     for level in sorted(groups):
         members = groups[level]
-        refusal = _refuse_small(members, verdicts, options)
+        held = not pinned.isdisjoint(members)
+        refusal = None if held else _refuse_small(members, verdicts, options)
         if refusal is not None:
             dropped.update(dict.fromkeys(members, Fallback((refusal,))))
             continue

@@ -97,12 +97,17 @@ class Constant:
 
 @dataclass(frozen=True)
 class State:
-    """A buffer that lives in the delegate between calls; key None starts at zeros."""
+    """A buffer that lives between calls; key None starts at zeros.
+
+    Attributes:
+        name: under which other delegates of the loaded program hold the same buffer.
+    """
 
     slot: int
     key: str | None
     dtype: int
     dims: tuple[int, ...]
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,9 @@ class Program:
     def __str__(self) -> str:
         lines = [f"inputs   {', '.join(_show_input(i) for i in self.inputs)}"]
         lines += [f"constant %{c.slot} = {c.key} {c.dims}" for c in self.constants]
-        lines += [f"state    %{s.slot} = {s.key or 'zeros'} {s.dims}" for s in self.states]
+        lines += [
+            f"state    %{s.slot} = {s.key or 'zeros'} {s.dims} {s.name or ''}" for s in self.states
+        ]
         for call in self.calls:
             mark = "$" if call.on_host else "%"
             results = ", ".join(f"{mark}{slot}" for slot in call.results)

@@ -1,7 +1,7 @@
 """An edge program, or the part of it that a partition holds, as a recorded MLX program."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,12 @@ class Recording:
     weights: Mapping[str, Weight]
 
 
-def translate(program: ExportedProgram, registry: Registry) -> Recording:
+def translate(
+    program: ExportedProgram, registry: Registry, shared: Collection[str] = frozenset()
+) -> Recording:
     """Record a program whose every op has an entry that supports it.
+
+    Buffers in `shared` are those of other delegates as well, by the same name.
 
     A program with dynamic sizes is recorded twice, with the example sizes in another
     order: the calls must be the same, which proves that no size was frozen.
@@ -49,10 +53,10 @@ def translate(program: ExportedProgram, registry: Registry) -> Recording:
         RecordError: an entry misbehaves; names the node's op and the cause.
     """
     witnesses = Witnesses(program)
-    first = _Translation(program, registry, witnesses)
+    first = _Translation(program, registry, witnesses, shared)
     first.run()
     if len(witnesses) > 1:
-        second = _Translation(program, registry, witnesses.rotate())
+        second = _Translation(program, registry, witnesses.rotate(), shared)
         second.run()
         if first.recorder.calls != second.recorder.calls:
             pairs = zip(first.recorder.calls, second.recorder.calls, strict=False)
@@ -62,8 +66,15 @@ def translate(program: ExportedProgram, registry: Registry) -> Recording:
 
 
 class _Translation:
-    def __init__(self, program: ExportedProgram, registry: Registry, witnesses: Witnesses) -> None:
+    def __init__(
+        self,
+        program: ExportedProgram,
+        registry: Registry,
+        witnesses: Witnesses,
+        shared: Collection[str],
+    ) -> None:
         self.program = program
+        self.shared = shared
         self.registry = registry
         self.witnesses = witnesses
         self.recorder = Recorder(len(witnesses))
@@ -76,6 +87,7 @@ class _Translation:
         self.updates: list[Update] = []
         signature = program.graph_signature
         self.mutated = dict(signature.buffers_to_mutate)
+        self.held = {*self.mutated.values(), *shared}
         self.attributes: dict[str, str] = {
             **signature.inputs_to_parameters,
             **signature.inputs_to_buffers,
@@ -106,10 +118,11 @@ class _Translation:
                 columns = zip(*shapes, strict=True)
                 dims = tuple(sizes[0] if len(set(sizes)) == 1 else -1 for sizes in columns)
                 self.inputs.append(Input(Kind.TENSOR, traced.slot, dtype, dims))
-            elif name in self.mutated.values():
+            elif name in self.held:
                 weight = Weight.from_tensor(self._tensor(name))
                 key = None if weight.is_zero() else weight.key
-                self.states[name] = State(traced.slot, key, dtype, shapes[0])
+                known_as = name if name in self.shared else None
+                self.states[name] = State(traced.slot, key, dtype, shapes[0], known_as)
                 self.state_weights[name] = weight
             else:
                 self.weights[traced.slot] = Weight.from_tensor(self._tensor(name))
@@ -121,7 +134,7 @@ class _Translation:
         raise RecordError(f"input {node} is a {type(meta).__name__}; tensors and ints are accepted")
 
     def _is_constant(self, name: str | None) -> bool:
-        return name is not None and name not in self.mutated.values()
+        return name is not None and name not in self.held
 
     def _tensor(self, name: str) -> torch.Tensor:
         if name in self.program.state_dict:

@@ -228,6 +228,14 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
         "of torch that was registered without a name.",
         Example("return x.shape[0]", better="return torch.full((1,), x.shape[0])"),
     ),
+    reasons.SHARED_BUFFER: Explanation(
+        "Several methods use a buffer that one of them writes. The delegate keeps it for them all "
+        "where each method reads and writes it in one partition; otherwise ExecuTorch keeps it "
+        "in memory that the methods share, which it would reset to initial values whenever a "
+        "method is loaded, unless they are zeros. Buffers of two methods that overlap without "
+        "being the same tensor are refused as well.",
+        hint="Start the buffer at zeros, or keep the ops that read and write it on MLX.",
+    ),
 }
 
 

@@ -170,6 +170,11 @@ INTERFACE = ReasonKind(
     "ExecuTorch does not take what the model takes or returns.",
     "Change the input or the output that the message names.",
 )
+SHARED_BUFFER = ReasonKind(
+    "export/shared-buffer",
+    "A mutable buffer of a program with several methods can be kept by no one for all of them.",
+    "Keep what reads and writes the buffer on MLX, or start it at zeros.",
+)
 NO_KERNEL = ReasonKind(
     "runtime/no-kernel",
     "A fallback op has no kernel in the ExecuTorch runtime, so the program would not load.",
@@ -209,6 +214,7 @@ KINDS: tuple[ReasonKind, ...] = (
     EXPORT_FAILED,
     DECOMPOSITION_FAILED,
     INTERFACE,
+    SHARED_BUFFER,
 )
 BY_SLUG: dict[str, ReasonKind] = {kind.slug: kind for kind in KINDS}
 _PRECEDENCE = {kind: position for position, kind in enumerate(KINDS)}

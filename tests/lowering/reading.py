@@ -50,7 +50,7 @@ class _Reader:
         constants = tuple(
             Constant(self._u32(), strings[self._u32()], *self._type()) for _ in range(self._u32())
         )
-        states = tuple(State(self._u32(), self._key(), *self._type()) for _ in range(self._u32()))
+        states = tuple(self._state() for _ in range(self._u32()))
         calls = tuple(self._call(functions) for _ in range(self._u32()))
         outputs = tuple(self._output() for _ in range(self._u32()))
         updates = tuple(Update(self._u32(), self._u32()) for _ in range(self._u32()))
@@ -59,6 +59,10 @@ class _Reader:
     def _input(self) -> Input:
         kind, slot = Kind(self._u8()), self._u32()
         return Input(kind, slot, *self._type()) if kind is Kind.TENSOR else Input(kind, slot)
+
+    def _state(self) -> State:
+        slot, key, name = self._u32(), self._key(), self._key()
+        return State(slot, key, *self._type(), name)
 
     def _output(self) -> Output:
         kind, slot = Kind(self._u8()), self._u32()

@@ -186,3 +186,24 @@ def softmax_program() -> Program:
         ],
         outputs=[result(3)],
     )
+
+
+def add_program(name: str | None = "n", rows: int = 2) -> Program:
+    """Adds its input to the state and returns it."""
+    return make_program(
+        inputs=[tensor(0, rows)],
+        states=[State(1, "start", FLOAT32, (rows,), name)],
+        calls=[Call("add", (ArrayRef(1), ArrayRef(0)), (2,))],
+        outputs=[result(2)],
+        updates=[Update(0, 2)],
+    )
+
+
+def read_program(name: str | None = "n") -> Program:
+    """Returns the sum of its input and the state."""
+    return make_program(
+        inputs=[tensor(0, 2)],
+        states=[State(1, "start", FLOAT32, (2,), name)],
+        calls=[Call("add", (ArrayRef(1), ArrayRef(0)), (2,))],
+        outputs=[result(2)],
+    )

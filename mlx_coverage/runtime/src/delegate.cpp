@@ -129,6 +129,7 @@ mx::array detach(const mx::array& array, mx::Stream s) {
 Delegate::Delegate(BackendInitContext& context, const void* payload, size_t size)
     : program_(read_program(static_cast<const uint8_t*>(payload), size)) {
   Process& process = Process::get();
+  process.refuse_fork();
   process.stream(); // from here on the device is settled
   std::lock_guard lock(process.work);
   for (const auto& scalar : program_.scalars) {
@@ -156,29 +157,38 @@ void Delegate::load_constants(BackendInitContext& context) {
 
 void Delegate::load_states(BackendInitContext& context) {
   for (const auto& state : program_.states) {
-    const mx::Dtype dtype = to_mlx_dtype(state.type.dtype);
-    const size_t bytes = state.type.bytes();
-    if (!state.key || bytes == 0) {
-      states_.push_back(own_memory(nullptr, to_shape(state.type), dtype));
+    const auto initialize = [&] { return read_initial(context, state); };
+    if (!state.name) {
+      states_.push_back(std::make_shared<Buffer>(Buffer{initialize()}));
       continue;
     }
-    const FreeableBuffer data = find_data(context, *state.key, bytes);
-    states_.push_back(own_memory(data.data(), to_shape(state.type), dtype));
+    if (!session_) {
+      session_ = Session::find(context);
+    }
+    states_.push_back(session_->find_buffer(state, initialize));
   }
+}
+
+mx::array Delegate::read_initial(BackendInitContext& context, const State& state) {
+  const mx::Dtype dtype = to_mlx_dtype(state.type.dtype);
+  const size_t bytes = state.type.bytes();
+  if (!state.key || bytes == 0) {
+    return own_memory(nullptr, to_shape(state.type), dtype);
+  }
+  const FreeableBuffer data = find_data(context, *state.key, bytes);
+  return own_memory(data.data(), to_shape(state.type), dtype);
 }
 
 void Delegate::execute(Span<EValue*> arguments) {
   Process& process = Process::get();
+  process.refuse_fork();
   const size_t expected = program_.inputs.size() + program_.outputs.size();
   if (arguments.size() != expected) {
     fail(Error::InvalidArgument, "[execute] expected ", expected, " arguments, came ",
          arguments.size(), ".");
   }
   std::lock_guard lock(process.work);
-  if (is_poisoned_) {
-    fail(Error::InvalidState,
-         "[execute] an earlier call failed while its state was being updated: load again.");
-  }
+  check_states();
   const mx::Stream s = process.stream();
 
   Arrays tensors;
@@ -245,15 +255,14 @@ void Delegate::evaluate(Results& results, const Arrays& arranged) {
     }
   }
   // An updated state gives up its buffer to its new value: from here on there is no way back.
-  is_poisoned_ = !results.updates.empty();
   for (const auto& update : program_.updates) {
-    states_[update.state].reset();
+    states_[update.state]->value.reset();
   }
   mx::eval(std::move(wanted));
   for (size_t i = 0; i < program_.updates.size(); ++i) {
-    states_[program_.updates[i].state] = detach(results.updates[i], Process::get().stream());
+    states_[program_.updates[i].state]->value =
+        detach(results.updates[i], Process::get().stream());
   }
-  is_poisoned_ = false;
   if (results.fault && results.updates.empty()) {
     check_fault(*results.fault);
   }
@@ -264,6 +273,15 @@ void Delegate::check_fault(mx::array fault) const {
   if (number > 0) {
     const Function& function = *program_.steps[static_cast<size_t>(number) - 1].function;
     fail(Error::InvalidArgument, "[", function.name, "] expected ", function.demand, ".");
+  }
+}
+
+void Delegate::check_states() const {
+  for (const auto& state : states_) {
+    if (!state->value) {
+      fail(Error::InvalidState, "[execute] an earlier call failed while its state was being "
+           "updated: load again.");
+    }
   }
 }
 
@@ -333,7 +351,7 @@ Delegate::Results Delegate::run_directly(
     }
   }
   for (size_t i = 0; i < states_.size(); ++i) {
-    frame.arrays[program_.states[i].slot] = states_[i];
+    frame.arrays[program_.states[i].slot] = states_[i]->value;
   }
   return run(frame);
 }
@@ -341,7 +359,7 @@ Delegate::Results Delegate::run_directly(
 Delegate::Results Delegate::run_compiled(const Arrays& tensors) {
   Arrays inputs = tensors;
   for (const auto& state : states_) {
-    inputs.push_back(*state);
+    inputs.push_back(*state->value);
   }
   Results results;
   results.outputs = compile_for_this_thread()(inputs);

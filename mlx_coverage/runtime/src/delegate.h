@@ -12,6 +12,7 @@
 
 #include "arguments.h"
 #include "program.h"
+#include "session.h"
 
 namespace mlx_coverage {
 
@@ -20,8 +21,8 @@ class Delegate {
   // Reads the payload and binds constants and initial states; throws Failure.
   Delegate(executorch::runtime::BackendInitContext& context, const void* payload, size_t size);
 
-  // Runs once. After an exception the state is what it was before the call, or the delegate
-  // refuses every further call.
+  // Runs once. After an exception the state is what it was before the call, or each delegate that
+  // holds what was to be replaced refuses every further call.
   void execute(executorch::runtime::Span<executorch::runtime::EValue*> arguments);
 
  private:
@@ -37,6 +38,8 @@ class Delegate {
 
   void load_constants(executorch::runtime::BackendInitContext& context);
   void load_states(executorch::runtime::BackendInitContext& context);
+  static mx::array read_initial(
+      executorch::runtime::BackendInitContext& context, const State& state);
 
   Frame make_frame() const;
   Results run(Frame& frame) const;
@@ -45,6 +48,7 @@ class Delegate {
   const Compiled& compile_for_this_thread();
 
   void evaluate(Results& results, const Arrays& arranged);
+  void check_states() const;
   void check_updates(const Arrays& updates) const;
   void check_fault(mx::array fault) const;
 
@@ -52,8 +56,8 @@ class Delegate {
   std::vector<executorch::runtime::FreeableBuffer> memory_; // what constants_ may point into
   Arrays constants_;
   Arrays scalars_;
-  std::vector<std::optional<mx::array>> states_; // empty only while a call evaluates
-  bool is_poisoned_ = false;
+  std::shared_ptr<Session> session_; // of the program, when it shares buffers
+  std::vector<std::shared_ptr<Buffer>> states_;
 
   // MLX keeps what it compiled per thread, keyed by the address of the function, and forgets it
   // where the function was made: so one function for each thread, made and used on that thread.

@@ -6,6 +6,13 @@
  * Thread safety: every function may be called from any thread. Delegates may be loaded and run
  * from several threads at once; their MLX work is serialized by one process-wide lock. As with
  * any ExecuTorch method, one loaded method must not be run by two threads at the same time.
+ *
+ * State: the methods of one loaded program share the mutable buffers that they have in common, as
+ * long as one of them stays loaded. A program that is loaded twice has two sets of them. A host
+ * that loads methods with external data (.ptd) and without ExecuTorch's Module gives all methods
+ * of a program one method allocator.
+ *
+ * A process forked from one that runs programs gets an error from each load and call.
  */
 #ifndef MLX_COVERAGE_H
 #define MLX_COVERAGE_H

@@ -2,6 +2,8 @@
 
 #include <cstring>
 #include <limits>
+#include <set>
+#include <string>
 #include <utility>
 
 #include <mlx/version.h>
@@ -17,7 +19,7 @@ namespace {
 constexpr char kMagic[] = "MLXCOVPG";
 constexpr uint32_t kFormat = 2;
 constexpr size_t kHeaderSize = 40;
-constexpr uint32_t kNoKey = 0xFFFFFFFF;
+constexpr uint32_t kNoText = 0xFFFFFFFF;
 constexpr int kMaxNesting = 4;
 constexpr uint32_t kMaxRank = 16;
 
@@ -108,12 +110,12 @@ class BodyReader {
   }
 
   void read_states() {
-    const uint32_t count = reader_.read_count("states", 13);
+    const uint32_t count = reader_.read_count("states", 17);
+    std::set<std::string> names;
     for (uint32_t i = 0; i < count; ++i) {
-      State state{reader_.read<uint32_t>(), std::nullopt, {}};
-      const uint32_t key = reader_.read<uint32_t>();
-      if (key != kNoKey) {
-        state.key = text_at(key);
+      State state{reader_.read<uint32_t>(), read_optional_text(), read_optional_text(), {}};
+      if (state.name && !names.insert(*state.name).second) {
+        fail(Error::InvalidProgram, "[payload] the state '", *state.name, "' is there twice.");
       }
       define(arrays_, state.slot);
       state.type = read_type(0);
@@ -277,6 +279,11 @@ class BodyReader {
       type.dims.push_back(dim);
     }
     return type;
+  }
+
+  std::optional<std::string> read_optional_text() {
+    const uint32_t index = reader_.read<uint32_t>();
+    return index == kNoText ? std::nullopt : std::optional(text_at(index));
   }
 
   const std::string& text_at(uint32_t index) const {

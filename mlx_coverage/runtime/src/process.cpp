@@ -84,10 +84,23 @@ mx::Stream Process::stream() {
     stream = stream_.load(std::memory_order_relaxed);
     if (stream == nullptr) {
       stream = new mx::Stream(mx::new_thread_unsafe_stream(device_));
+      owner_ = getpid();
       stream_.store(stream, std::memory_order_release);
     }
   }
   return *stream;
+}
+
+bool Process::is_forked() const {
+  return owner_ != 0 && owner_ != getpid();
+}
+
+void Process::refuse_fork() const {
+  if (is_forked()) {
+    fail(Error::InvalidState, "[process] this process was forked from one that runs MLX, and MLX's "
+         "threads stayed behind: start it anew (the start method 'spawn' of multiprocessing), and "
+         "load the program there.");
+  }
 }
 
 mx::Device Process::device() {

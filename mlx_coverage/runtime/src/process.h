@@ -43,6 +43,13 @@ class Process {
   mx::Stream stream();
   mx::Device device();
 
+  // Whether the process was forked from the one that runs MLX: its threads were left behind there,
+  // so that waiting for them would last for ever.
+  bool is_forked() const;
+
+  // Fails in such a process. To be called before any lock is taken, which may be held for ever.
+  void refuse_fork() const;
+
   bool compiles();
   bool zero_copies() const {
     return zero_copy_;
@@ -62,6 +69,7 @@ class Process {
   std::mutex mutex_;
   mx::Device device_{mx::Device::cpu};
   std::atomic<mx::Stream*> stream_{nullptr};
+  std::atomic<int64_t> owner_{0}; // the process that made the stream
   std::atomic<Choice> compile_{Choice::automatic};
   std::atomic<bool> zero_copy_{true};
   std::atomic<uint64_t> max_array_bytes_;

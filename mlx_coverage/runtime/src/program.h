@@ -56,6 +56,7 @@ struct Constant {
 struct State {
   uint32_t slot;
   std::optional<std::string> key; // without a key: zeros
+  std::optional<std::string> name; // without a name: this delegate's own
   TensorType type;
 };
 
