@@ -10,7 +10,6 @@ nothing more to decompose.
 """
 
 import copy
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
@@ -22,7 +21,6 @@ from executorch.exir.program._program import _default_decomposition_table
 from torch._decomp import decomposition_table
 from torch._export.utils import _detect_fake_mode_from_gm
 from torch._ops import OpOverload
-from torch._prims_common import compute_elementwise_output_logical_to_physical_perm
 from torch.export import ExportedProgram
 from torch.fx import Node
 
@@ -30,6 +28,7 @@ from mlx_coverage.lowering.composites import collect_once, count_composites
 from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
+from mlx_coverage.lowering.layouts import lay_out
 from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
@@ -59,8 +58,7 @@ def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgr
     functional = run_decompositions(program, early)
     remove_assertions(functional)
     share_metadata(functional)
-    _lay_out_operands(functional)
-    return functional
+    return lay_out(isolate(functional))
 
 
 def decompose_functional(
@@ -113,53 +111,6 @@ def _slice_parts(x: torch.Tensor, sizes: Sequence[Any], dim: int = 0) -> list[to
         torch.ops.aten.slice.Tensor(x, dim, end - size, end)
         for size, end in zip(sizes, accumulate(sizes), strict=True)
     ]
-
-
-def _lay_out_operands(program: ExportedProgram) -> None:
-    """Give each `as_strided` an operand whose elements lie in storage order.
-
-    Strides count in the storage, which no edge op sees: at the edge every view is a copy.
-    So the operand becomes what the view is of, whose elements are the whole storage.
-    """
-    graph = program.graph_module.graph
-    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default):
-        source, size, stride, *rest = node.args
-        value = source.meta["val"]
-        start = rest[0] if rest and rest[0] is not None else value.storage_offset()
-        source = _find_base(source)
-        value = source.meta["val"]
-        node.args = (source, size, stride, start - value.storage_offset())
-        if value.is_contiguous() and not value.storage_offset():
-            continue
-        order = compute_elementwise_output_logical_to_physical_perm(value)[0]
-        if not value.permute(order).is_contiguous():
-            continue  # an input with gaps: no edge op reaches what lies in them
-        with graph.inserting_before(node):
-            permuted = graph.call_function(torch.ops.aten.permute.default, (source, order))
-            permuted.meta = {**node.meta, "val": value.permute(order)}
-            laid_out = graph.call_function(
-                torch.ops.aten.clone.default,
-                (permuted,),
-                {"memory_format": torch.contiguous_format},
-            )
-            laid_out.meta = {
-                **node.meta,
-                "val": permuted.meta["val"].clone(memory_format=torch.contiguous_format),
-            }
-        node.args = (laid_out, size, stride, start - value.storage_offset())
-
-
-def _find_base(node: Node) -> Node:
-    """What a view is of, through views of views, while elements are of the same dtype."""
-    while True:
-        call = node.args[0] if node.target is operator.getitem else node
-        target = call.target  # type: ignore[union-attr]
-        if not isinstance(target, OpOverload) or not target.is_view:
-            return node
-        base = call.args[0]  # type: ignore[union-attr]
-        if base.meta["val"].dtype != node.meta["val"].dtype:  # type: ignore[union-attr]
-            return node
-        node = base  # type: ignore[assignment]
 
 
 def _merge_table(registry: Registry) -> dict[Any, Callable[..., Any]]:
