@@ -33,7 +33,7 @@ class Constants(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         held = (self.persistent, self.transient, self.parameter, self.attribute)
-        return [y for c in held for y in (x + c, x * c.half(), c.clone(), x.flatten() * c.flatten())]
+        return [y for c in held for y in (x + c, x * c.half(), c.clone(), x.view(-1) * c.flatten())]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
