@@ -29,9 +29,11 @@ from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
 from mlx_coverage.lowering.inlining import inline_graph, trace_call
 from mlx_coverage.lowering.layouts import lay_out
+from mlx_coverage.lowering.lookups import look_up_parts
 from mlx_coverage.lowering.metadata import share_metadata
 from mlx_coverage.lowering.plan import Options, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
+from mlx_coverage.lowering.promotion import promote_operands
 from mlx_coverage.lowering.retracing import run_decompositions
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
@@ -72,18 +74,19 @@ def decompose_functional(
         decomposition = _find_decomposition(node, table)
         if decomposition is not None:
             inline_graph(node, trace_call(node, decomposition))
-    for node in _find_refused(prepared, registry, table):
+    for node in _find_refused(prepared, registry, options, table):
         node.target = define_standin(node.target)
     kept = list_kept(prepared, registry, options)
     rest = {op: function for op, function in table.items() if op not in kept}
     prepared = isolate(run_decompositions(prepared, rest))
     share_metadata(prepared)
     if options.rewrites and rewrite_declined(prepared, registry, options, rest):
-        for node in _find_refused(prepared, registry, table):
+        for node in _find_refused(prepared, registry, options, table):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
-    if any([_slice_splits(prepared), flatten_positions(prepared)]):
+    if any([_slice_splits(prepared), flatten_positions(prepared), look_up_parts(prepared)]):
         prepared = isolate(run_decompositions(prepared, rest))
+    promote_operands(prepared)
     forget_redefined_ops(prepared)
     return prepared
 
@@ -180,12 +183,13 @@ def isolate(program: ExportedProgram) -> ExportedProgram:
 
 
 def _find_refused(
-    program: ExportedProgram, registry: Registry, table: Mapping[Any, Any]
+    program: ExportedProgram, registry: Registry, options: Options, table: Mapping[Any, Any]
 ) -> list[Node]:
+    """Calls that the delegate takes and ExecuTorch would not let pass to it."""
     return [
         node
-        for node in program.graph.nodes
-        if _is_refused(node.target, table) and _is_whole(node.target, registry)
+        for node, taken in _judge_whole(program, registry, options)
+        if taken and _is_refused(node.target, table)
     ]
 
 
