@@ -20,6 +20,7 @@ from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_trans
 from torch._export.verifier import SpecViolationError
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, InputKind
 from torch.fx import Graph, Node
@@ -106,19 +107,55 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
 def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
     printed, graph = io.StringIO(), ""
     try:
-        with redirect_stderr(printed), defer_code():
-            return torch.export.export(
-                given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes
-            )
+        with redirect_stderr(printed):
+            program = _export_strictly_or_not(given)
     except (Exception, SystemExit) as error:
         graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
         prefix = f"method {name}: " if count > 1 else ""
-        sentence = prefix + (_explain_export(error) or condense(error))
+        sentence = f"{prefix}{_explain_export(error) or condense(error)} (strict export fails, too)"
         source = locate_error(error)
         raise CaptureError("export", reasons.EXPORT_FAILED, sentence, source) from error
     finally:
         # What the model prints is the user's; the half-built graph that torch prints is noise.
         sys.stderr.write(printed.getvalue().replace(graph, "") if graph else printed.getvalue())
+    return program
+
+
+def _export_strictly_or_not(given: Exportable) -> ExportedProgram:
+    """As torch.export does by default; strictly where that fails, or gives what cannot run.
+
+    Raises:
+        Exception: what the default way raised, where the strict one fails as well.
+    """
+    failure: BaseException
+    try:
+        with defer_code():
+            program = _call_export(given, strict=False)
+        if not any(map(_is_traced, program.constants.values())):
+            return program
+        failure = RuntimeError("torch.export left tensors in the program that hold no values")
+    except (Exception, SystemExit) as error:
+        failure = error
+    try:
+        with redirect_stderr(io.StringIO()):
+            program = _call_export(given, strict=True)
+    except (Exception, SystemExit):
+        raise failure from None
+    sys.stderr.write("mlx-coverage: exported with strict=True, as torch.export's default fails\n")
+    return program
+
+
+def _call_export(given: Exportable, strict: bool) -> ExportedProgram:
+    return torch.export.export(
+        given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes, strict=strict
+    )
+
+
+def _is_traced(value: Any) -> bool:
+    """A tensor that a transform of torch.func, or tracing itself, left among the constants."""
+    return isinstance(value, FunctionalTensor) or (
+        isinstance(value, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(value)
+    )
 
 
 def _explain_export(error: BaseException) -> str | None:
