@@ -36,6 +36,7 @@ from mlx_coverage.lowering.decomposition import (
     decompose_functional,
     functionalize,
     list_preserved,
+    match_names,
 )
 from mlx_coverage.lowering.edge import RefusedFunctionError, check_validity, convert_to_edge
 from mlx_coverage.lowering.metadata import drop_history, forget_traces, share_metadata
@@ -96,7 +97,7 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
     programs: dict[str, ExportedProgram] = {}
     for name, value in methods.items():
         if isinstance(value, ExportedProgram):
-            programs[name] = value
+            programs[name] = match_names(value)
         else:
             programs[name] = _export(name, value, len(methods))
             forget_traces()

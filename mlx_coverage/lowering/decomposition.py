@@ -55,12 +55,29 @@ def prepare_program(
 
 def functionalize(program: ExportedProgram, registry: Registry) -> ExportedProgram:
     """The first half of `prepare_program`: as ExecuTorch will do next, and a copy."""
-    program = _apply_declared(program, registry)
+    program = _apply_declared(match_names(program), registry)
     early = _find_early(program, registry, _merge_table(registry))
     functional = run_decompositions(program, early)
     remove_assertions(functional)
     share_metadata(functional)
     return lay_out(isolate(functional))
+
+
+def match_names(program: ExportedProgram) -> ExportedProgram:
+    """The program with a signature that names its placeholders as its graph does.
+
+    `copy.deepcopy` of a program renames those that are called like a Python builtin.
+    """
+    placeholders = program.graph.find_nodes(op="placeholder")
+    pairs = zip(program.graph_signature.input_specs, placeholders, strict=True)
+    renamed = {spec.arg.name: node.name for spec, node in pairs if spec.arg.name != node.name}
+    if not renamed:
+        return program
+    program = copy.copy(program)
+    program._graph_signature = copy.deepcopy(program.graph_signature)
+    for old, new in renamed.items():
+        program.graph_signature.replace_all_uses(old, new)
+    return program
 
 
 def decompose_functional(
