@@ -11,7 +11,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stderr
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,22 +128,20 @@ def _export_strictly_or_not(given: Exportable) -> ExportedProgram:
     Raises:
         Exception: what the default way raised, where the strict one fails as well.
     """
-    failure: BaseException
+    strict: ExportedProgram | None = None
     try:
         with defer_code():
             program = _call_export(given, strict=False)
-        if not any(map(_is_traced, program.constants.values())):
-            return program
-        failure = RuntimeError("torch.export left tensors in the program that hold no values")
-    except (Exception, SystemExit) as error:
-        failure = error
-    try:
-        with redirect_stderr(io.StringIO()):
-            program = _call_export(given, strict=True)
+        if any(map(_is_traced, program.constants.values())):
+            raise RuntimeError("torch.export left tensors in the program that hold no values")
+        return program
     except (Exception, SystemExit):
-        raise failure from None
+        with suppress(Exception, SystemExit), redirect_stderr(io.StringIO()):
+            strict = _call_export(given, strict=True)
+        if strict is None or any(map(_is_traced, strict.constants.values())):
+            raise
     sys.stderr.write("mlx-coverage: exported with strict=True, as torch.export's default fails\n")
-    return program
+    return strict
 
 
 def _call_export(given: Exportable, strict: bool) -> ExportedProgram:
