@@ -29,7 +29,7 @@ def flatten_positions(program: ExportedProgram) -> bool:
     for node in calls:
         if node.args[0].meta["val"].dim() > 1:
             _flatten(node)
-        elif any(user.op != "output" for user in node.users):
+        elif any(isinstance(user.meta.get("val"), torch.Tensor) for user in node.users):
             _lay_out(node)
     return bool(calls)
 
