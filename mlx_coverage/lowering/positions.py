@@ -37,8 +37,9 @@ def flatten_positions(program: ExportedProgram) -> bool:
 def _lay_out(node: Node) -> None:
     """Copy a column row by row: ExecuTorch's kernels take no view of it as it is declared."""
     with node.graph.inserting_after(node):
-        call = (aten.clone.default, (node,), {"memory_format": torch.contiguous_format})
-        copied = node.graph.call_function(*call)
+        copied = node.graph.call_function(
+            aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
+        )
     value = node.meta["val"].contiguous()
     copied.meta = {**node.meta, "val": value}
     copied.meta.pop(_BINDINGS, None)
