@@ -13,8 +13,9 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import AbstractContextManager, nullcontext, redirect_stderr
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from executorch.exir import (
@@ -31,6 +32,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensor,
 )
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -40,7 +42,7 @@ from mlx_coverage.analyze.interface import Interface, list_refusals
 from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.refusals import explain_refused, explain_unfinished, list_regions
 from mlx_coverage.analyze.sources import locate_error
-from mlx_coverage.lowering.decomposition import list_preserved
+from mlx_coverage.lowering.decomposition import list_preserved, match_names
 from mlx_coverage.lowering.graphs import isolate, share_metadata
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.pipeline import (
@@ -100,7 +102,7 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
     programs: dict[str, ExportedProgram] = {}
     for name, value in methods.items():
         if isinstance(value, ExportedProgram):
-            programs[name] = value
+            programs[name] = match_names(value)
         else:
             programs[name] = _export(name, value, len(methods))
             forget_traces()
@@ -111,19 +113,53 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
 def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
     printed, graph = io.StringIO(), ""
     try:
-        with redirect_stderr(printed), defer_code():
-            return torch.export.export(
-                given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes
-            )
+        with redirect_stderr(printed):
+            program = _export_strictly_or_not(given)
     except (Exception, SystemExit) as error:
         graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
         prefix = f"method {name}: " if count > 1 else ""
-        sentence = prefix + (_explain_export(error) or condense(error))
+        sentence = f"{prefix}{_explain_export(error) or condense(error)} (strict export fails, too)"
         source = locate_error(error)
         raise CaptureError("export", reasons.EXPORT_FAILED, sentence, source) from error
     finally:
         # What the model prints is the user's; the half-built graph that torch prints is noise.
         sys.stderr.write(printed.getvalue().replace(graph, "") if graph else printed.getvalue())
+    return program
+
+
+def _export_strictly_or_not(given: Exportable) -> ExportedProgram:
+    """As torch.export does by default; strictly where that fails, or gives what cannot run.
+
+    Raises:
+        Exception: what the default way raised, where the strict one fails as well.
+    """
+    strict: ExportedProgram | None = None
+    try:
+        with defer_code():
+            program = _call_export(given, strict=False)
+        if any(map(_is_traced, program.constants.values())):
+            raise RuntimeError("torch.export left tensors in the program that hold no values")
+        return program
+    except (Exception, SystemExit):
+        with suppress(Exception, SystemExit), redirect_stderr(io.StringIO()):
+            strict = _call_export(given, strict=True)
+        if strict is None or any(map(_is_traced, strict.constants.values())):
+            raise
+    sys.stderr.write("mlx-coverage: exported with strict=True, as torch.export's default fails\n")
+    return strict
+
+
+def _call_export(given: Exportable, strict: bool) -> ExportedProgram:
+    return torch.export.export(
+        given.module, given.args, given.kwargs, dynamic_shapes=given.dynamic_shapes, strict=strict
+    )
+
+
+def _is_traced(value: Any) -> bool:
+    """A tensor that a transform of torch.func, or tracing itself, left among the constants."""
+    return isinstance(value, FunctionalTensor) or (
+        isinstance(value, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(value)
+    )
 
 
 def _explain_export(error: BaseException) -> str | None:

@@ -20,6 +20,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -138,12 +140,37 @@ def _load_archive(path: Path, name: str) -> ExportedProgram:
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
+    kept = _Kept(folder)
+    sys.meta_path.insert(0, kept)
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
+        sys.meta_path.remove(kept)
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
+
+
+class _Kept(MetaPathFinder):
+    """Finds Python's own modules and what this package is built on beside no model.
+
+    Many of them are imported when they are first needed, and a model's folder may hold files
+    of the same names.
+    """
+
+    _NAMES = sys.stdlib_module_names | {"torch", "mlx", "executorch", "numpy", "mlx_coverage"}
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where the module is outside of the folder; None for any other module."""
+        if fullname not in self._NAMES:
+            return None
+        elsewhere = [place for place in sys.path if Path(place).resolve() != self._folder]
+        return PathFinder.find_spec(fullname, elsewhere, target)
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -9,7 +9,7 @@ ExecuTorch's own table, so that a plan can be made from here on, and ExecuTorch 
 nothing more to decompose.
 """
 
-import operator
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -22,7 +22,6 @@ from executorch.exir.program._program import _default_decomposition_table
 from torch._decomp import decomposition_table
 from torch._export.utils import _detect_fake_mode_from_gm
 from torch._ops import OpOverload
-from torch._prims_common import compute_elementwise_output_logical_to_physical_perm
 from torch.export import ExportedProgram
 from torch.fx import Node
 
@@ -34,10 +33,13 @@ from mlx_coverage.lowering.graphs import (
     trace_call,
 )
 from mlx_coverage.lowering.grouping import group_queries
+from mlx_coverage.lowering.layouts import lay_out
+from mlx_coverage.lowering.lookups import look_up_parts
 from mlx_coverage.lowering.numbers import keep_numbers
 from mlx_coverage.lowering.pipeline import run_decompositions
 from mlx_coverage.lowering.plan import Options, ask_exclusions, find_constants, is_excluded
 from mlx_coverage.lowering.positions import flatten_positions
+from mlx_coverage.lowering.promotion import promote_operands
 from mlx_coverage.lowering.rewriting import rewrite_declined
 from mlx_coverage.lowering.state import separate_new_values
 from mlx_coverage.lowering.substitution import remove_assertions, substitute_patterns
@@ -61,16 +63,33 @@ def functionalize(
     program: ExportedProgram, registry: Registry, options: Options
 ) -> ExportedProgram:
     """The first half of `prepare_program`: as ExecuTorch will do next, and a copy."""
-    program = _apply_declared(program, registry)
+    program = _apply_declared(match_names(program), registry)
     early = _find_early(program, registry, _merge_table(registry))
     functional = run_decompositions(program, early)
     separate_new_values(functional)
     remove_assertions(functional)
     drop_history(functional.graph)
     share_metadata(functional)
-    _lay_out_operands(functional)
+    functional = lay_out(isolate(functional))
     ask_exclusions(functional.graph, options)
     return functional
+
+
+def match_names(program: ExportedProgram) -> ExportedProgram:
+    """The program with a signature that names its placeholders as its graph does.
+
+    `copy.deepcopy` of a program renames those that are called like a Python builtin.
+    """
+    placeholders = program.graph.find_nodes(op="placeholder")
+    pairs = zip(program.graph_signature.input_specs, placeholders, strict=True)
+    renamed = {spec.arg.name: node.name for spec, node in pairs if spec.arg.name != node.name}
+    if not renamed:
+        return program
+    program = copy.copy(program)
+    program._graph_signature = copy.deepcopy(program.graph_signature)
+    for old, new in renamed.items():
+        program.graph_signature.replace_all_uses(old, new)
+    return program
 
 
 def decompose_functional(
@@ -84,18 +103,20 @@ def decompose_functional(
         decomposition = _find_decomposition(node, table)
         if decomposition is not None:
             inline_graph(node, trace_call(node, decomposition))
-    for node in _find_refused(prepared, registry, table):
+    for node in _find_refused(prepared, registry, options, table):
         node.target = define_standin(node.target)
     kept = list_kept(prepared, registry, options)
     rest = {op: function for op, function in table.items() if op not in kept}
     prepared = isolate(run_decompositions(prepared, rest))
     share_metadata(prepared)
     if options.rewrites and rewrite_declined(prepared, registry, options, rest):
-        for node in _find_refused(prepared, registry, table):
+        for node in _find_refused(prepared, registry, options, table):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
-    if any([_slice_splits(prepared), flatten_positions(prepared), keep_numbers(prepared)]):
+    steps = (_slice_splits, flatten_positions, look_up_parts, keep_numbers)
+    if any([step(prepared) for step in steps]):
         prepared = isolate(run_decompositions(prepared, rest))
+    promote_operands(prepared)
     separate_new_values(prepared)
     forget_redefined_ops(prepared)
     return prepared
@@ -139,53 +160,6 @@ def _slice_parts(x: torch.Tensor, sizes: Sequence[Any], dim: int = 0) -> list[to
         torch.ops.aten.slice.Tensor(x, dim, end - size, end)
         for size, end in zip(sizes, accumulate(sizes), strict=True)
     ]
-
-
-def _lay_out_operands(program: ExportedProgram) -> None:
-    """Give each `as_strided` an operand whose elements lie in storage order.
-
-    Strides count in the storage, which no edge op sees: at the edge every view is a copy.
-    So the operand becomes what the view is of, whose elements are the whole storage.
-    """
-    graph = program.graph_module.graph
-    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default):
-        source, size, stride, *rest = node.args
-        value = source.meta["val"]
-        start = rest[0] if rest and rest[0] is not None else value.storage_offset()
-        source = _find_base(source)
-        value = source.meta["val"]
-        node.args = (source, size, stride, start - value.storage_offset())
-        if value.is_contiguous() and not value.storage_offset():
-            continue
-        order = compute_elementwise_output_logical_to_physical_perm(value)[0]
-        if not value.permute(order).is_contiguous():
-            continue  # an input with gaps: no edge op reaches what lies in them
-        with graph.inserting_before(node):
-            permuted = graph.call_function(torch.ops.aten.permute.default, (source, order))
-            permuted.meta = {**node.meta, "val": value.permute(order)}
-            laid_out = graph.call_function(
-                torch.ops.aten.clone.default,
-                (permuted,),
-                {"memory_format": torch.contiguous_format},
-            )
-            laid_out.meta = {
-                **node.meta,
-                "val": permuted.meta["val"].clone(memory_format=torch.contiguous_format),
-            }
-        node.args = (laid_out, size, stride, start - value.storage_offset())
-
-
-def _find_base(node: Node) -> Node:
-    """What a view is of, through views of views, while elements are of the same dtype."""
-    while True:
-        call = node.args[0] if node.target is operator.getitem else node
-        target = call.target  # type: ignore[union-attr]
-        if not isinstance(target, OpOverload) or not target.is_view:
-            return node
-        base = call.args[0]  # type: ignore[union-attr]
-        if base.meta["val"].dtype != node.meta["val"].dtype:  # type: ignore[union-attr]
-            return node
-        node = base  # type: ignore[assignment]
 
 
 def _merge_table(registry: Registry) -> dict[Any, Callable[..., Any]]:
@@ -249,12 +223,13 @@ def _judge_whole(
 
 
 def _find_refused(
-    program: ExportedProgram, registry: Registry, table: Mapping[Any, Any]
+    program: ExportedProgram, registry: Registry, options: Options, table: Mapping[Any, Any]
 ) -> list[Node]:
+    """Calls that the delegate takes and ExecuTorch would not let pass to it."""
     return [
         node
-        for node in program.graph.nodes
-        if _is_refused(node.target, table) and _is_whole(node.target, registry)
+        for node, taken in _judge_whole(program, registry, options)
+        if taken and _is_refused(node.target, table)
     ]
 
 

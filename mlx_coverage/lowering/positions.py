@@ -19,15 +19,31 @@ _BINDINGS = "unbacked_bindings"
 
 
 def flatten_positions(program: ExportedProgram) -> bool:
-    """Write each `nonzero` of several dimensions as one of a flattened tensor; whether any is.
+    """Write each `nonzero` of several dimensions as one of a flattened tensor.
+
+    Returns whether there is any, of whatever dimensions.
 
     What is written is to be decomposed.
     """
     calls = program.graph.find_nodes(op="call_function", target=aten.nonzero.default)
-    found = [node for node in calls if node.args[0].meta["val"].dim() > 1]
-    for node in found:
-        _flatten(node)
-    return bool(found)
+    for node in calls:
+        if node.args[0].meta["val"].dim() > 1:
+            _flatten(node)
+        elif any(isinstance(user.meta.get("val"), torch.Tensor) for user in node.users):
+            _lay_out(node)
+    return bool(calls)
+
+
+def _lay_out(node: Node) -> None:
+    """Copy a column row by row: ExecuTorch's kernels take no view of it as it is declared."""
+    with node.graph.inserting_after(node):
+        copied = node.graph.call_function(
+            aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
+        )
+    value = node.meta["val"].contiguous()
+    copied.meta = {**node.meta, "val": value}
+    copied.meta.pop(_BINDINGS, None)
+    node.replace_all_uses_with(copied, delete_user_cb=lambda user: user is not copied)
 
 
 def _flatten(node: Node) -> None:

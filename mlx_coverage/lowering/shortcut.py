@@ -166,6 +166,9 @@ _BARE = vars(torch.nn.Module()).keys()
 
 
 def _is_known(node: Node) -> bool:
+    values = pytree.tree_leaves(node.meta.get("val"))
+    if any(map(torch._C._functorch.is_functorch_wrapped_tensor, filter(torch.is_tensor, values))):
+        return False  # what a transform of torch.func was tracing
     if node.op == "placeholder":
         value = node.meta.get("val")
         return type(value) is FakeTensor or isinstance(value, (int, float, bool, *py_sym_types))

@@ -38,6 +38,11 @@ def read_rows(x: Tensor) -> Tensor:
         (lambda x: torch.nonzero(x > 2) * 2, MATRIX),
         (name_columns, MATRIX),
         (read_rows, MATRIX),
+        (lambda x: torch.where(x > 0)[0], MATRIX[0]),
+        (lambda x: torch.nonzero(x > 0)[:, 0], MATRIX[0]),
+        (lambda x: torch.nonzero(x > 0).flatten(), MATRIX[0]),
+        (lambda x: torch.argwhere(x > 1).squeeze(-1), MATRIX[0]),
+        (lambda x: x[torch.nonzero(x > 0).squeeze(-1)] * 2, MATRIX[0]),
     ],
 )
 def test_positions_are_those_of_torch(function: Callable[[Tensor], Tensor], x: Tensor) -> None:

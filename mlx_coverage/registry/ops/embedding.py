@@ -9,6 +9,7 @@ from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule
 from mlx_coverage.registry.samples import Choice, Offsets, draw, tensor
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.standins import define_standin
 
 aten = torch.ops.aten
 family = Family("embedding")
@@ -80,6 +81,7 @@ def _samples(*last):
     aten._embedding_bag.default,
     samples=_samples(False, True),
     rules=_RULES,
+    whole=True,
 )
 def embedding_bag(
     weight,
@@ -126,3 +128,29 @@ family.add(
     rules=[*_RULES, OneOf("include_last_offset", (False,))],
     whole=True,
 )
+
+
+@family.decomposition(aten._embedding_bag.default, aten._embedding_bag_forward_only.default)
+def weigh_rows(
+    weight,
+    indices,
+    offsets,
+    scale_grad_by_freq=False,
+    mode=0,
+    sparse=False,
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=-1,
+):
+    """The op that also knows last offsets, of a table that holds each weighted row once."""
+    if per_sample_weights is not None:
+        kept = (indices != padding_idx).unsqueeze(1)
+        rows = aten.embedding.default(weight, indices) * per_sample_weights.unsqueeze(1)
+        weight = torch.where(kept, rows, 0)
+        indices = torch.arange(indices.shape[0], dtype=indices.dtype, device=indices.device)
+        # An index of none: with a padding torch adds what lies beyond a last offset.
+        padding_idx = -1 if padding_idx < 0 else 2**31 - 1
+    # The op itself would be decomposed again.
+    return define_standin(aten._embedding_bag.default)(
+        weight, indices, offsets, False, mode, False, None, include_last_offset, padding_idx
+    )
