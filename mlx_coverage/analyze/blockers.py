@@ -23,7 +23,7 @@ from mlx_coverage.analyze.model import (
 )
 from mlx_coverage.analyze.schedule import Schedule
 from mlx_coverage.lowering.plan import Delegated, PartitionPlan
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import canonicalize, name_node
 from mlx_coverage.registry.judge import Supported, Unsupported, Verdict
 from mlx_coverage.registry.spec import OpSpec
 
@@ -76,7 +76,7 @@ class Search:
         self._members: dict[Key, list[Node]] = {}
         for node, verdict in plan.verdicts.items():
             if isinstance(verdict, Unsupported):
-                key = (name_target(canonicalize(node.target)), verdict.primary.slug)
+                key = (name_node(node), verdict.primary.slug)
                 self._members.setdefault(key, []).append(node)
         self._budget = self._left = BUDGET
         self._untried: list[Key] = []

@@ -26,7 +26,7 @@ from mlx_coverage.analyze.load import Exportable, Methods
 from mlx_coverage.analyze.model import CoverageReport, Fix, format_count
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, Rewrite
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import name_node
 from mlx_coverage.runtime import NativeRuntimeError
 
 # Runs a method of a lowered program on inputs, once.
@@ -218,7 +218,7 @@ class _Trial:
 
 def _count_fallback(plan: PartitionPlan) -> Counter[Key]:
     return Counter(
-        (name_target(canonicalize(node.target)), placement.reasons[0].kind.slug)
+        (name_node(node), placement.reasons[0].kind.slug)
         for node, placement in plan.placements.items()
         if isinstance(placement, Fallback)
     )

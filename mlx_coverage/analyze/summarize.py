@@ -53,7 +53,7 @@ from mlx_coverage.analyze.schedule import Schedule, Stretch, find_maker
 from mlx_coverage.analyze.sources import locate_node
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
 from mlx_coverage.registry import default_registry
-from mlx_coverage.registry.call import Target, canonicalize, name_target
+from mlx_coverage.registry.call import Target, canonicalize, name_node
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
 
@@ -370,4 +370,4 @@ def fold_modules(paths: Iterable[str]) -> tuple[ModulePath, ...]:
 
 
 def _name(node: Node) -> str:
-    return name_target(canonicalize(node.target))
+    return name_node(node)
