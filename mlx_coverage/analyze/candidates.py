@@ -33,7 +33,7 @@ from mlx_coverage.lowering.rewriting import (
     list_overloads,
 )
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import canonicalize, name_node
+from mlx_coverage.registry.call import canonicalize, name_node, name_target
 from mlx_coverage.registry.dtypes import name_dtype
 from mlx_coverage.registry.judge import Unsupported
 from mlx_coverage.registry.spec import Registry

@@ -23,7 +23,7 @@ from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import compare, run_eagerly
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError, condense
 from mlx_coverage.analyze.load import Exportable, Methods
-from mlx_coverage.analyze.model import CoverageReport, Fix, format_count
+from mlx_coverage.analyze.model import CoverageReport, Finding, Fix, format_count
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, Rewrite
 from mlx_coverage.registry.call import name_node
@@ -116,14 +116,20 @@ def add_fixes(
         replace(
             method,
             findings=tuple(
-                replace(f, fixes=(*known.get((f.op, f.reason.slug), ()), *f.fixes))
-                for f in method.findings
+                replace(f, fixes=(*_list_known(f, known), *f.fixes)) for f in method.findings
             ),
         )
         for method in report.methods
         for known in [fixes.get(method.name, {})]
     )
     return replace(report, methods=methods, missing=(*report.missing, *missing))
+
+
+def _list_known(finding: Finding, fixes: Mapping[Key, tuple[Fix, ...]]) -> Iterator[Fix]:
+    """The fixes of the finding's ops, the verified ones first."""
+    ops = dict.fromkeys([finding.op, *(count.op for count in finding.ops)])
+    found = dict.fromkeys(fix for op in ops for fix in fixes.get((op, finding.reason.slug), ()))
+    yield from sorted(found, key=lambda fix: not fix.verified)
 
 
 @dataclass(frozen=True)

@@ -281,8 +281,8 @@ def propose_dtype(dtype: torch.dtype, accepted: frozenset[torch.dtype]) -> str:
         )
     if dtype == torch.bool:
         return (
-            "Select with torch.where(mask, a, b): a cast makes the numbers 0 and 1 of a mask, which "
-            "mean something else as an index or as a mask of attention."
+            "Select with torch.where(mask, a, b): a cast makes the numbers 0 and 1 of a mask, "
+            "which mean something else as an index or as a mask of attention."
         )
     if not dtype.is_floating_point and all(other.is_floating_point for other in accepted):
         name = name_dtype(dtype)
