@@ -1,6 +1,7 @@
 """Typed failures on the way to a plan, each one sentence, and how torch's become one.
 
 * InputError: what the user named cannot be read (exit code 2).
+* CallError: a call of a program failed (exit code 3).
 * CaptureError: the model failed at a stage (exit code 3).
 * ForeignDifferenceError: ExecuTorch computes something else than torch (exit code 3).
 * AttestationError: the lowered program is not what the plan says (exit code 4).
@@ -22,6 +23,10 @@ _EMPTY = re.compile(r"^(\W*|Traceback.*|The above exception.*|from user code:?)$
 
 class InputError(Exception):
     """What the user gave cannot be used: the text says what is accepted and what to do."""
+
+
+class CallError(InputError):
+    """A program was loaded, and a call of it failed: the text says why (exit code 3)."""
 
 
 class CaptureError(Exception):

@@ -170,20 +170,22 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
             traceback.print_exception(failure)
         console.say(failure.describe())
         return summarize_failure(model, failure, target), exits.MODEL_FAILED
-    if refused is not None:
-        console.say(refused.describe())
+    if report.failure is not None:
+        for refusal in refused:
+            console.say(refusal.describe())
         return report, exits.MODEL_FAILED
     return report, exits.PASSED
 
 
 def _capture(
     model: str, args: argparse.Namespace, target: "TargetName"
-) -> tuple["CoverageReport", "CaptureError | None"]:
+) -> tuple["CoverageReport", list["CaptureError"]]:
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import verify
     from mlx_coverage.analyze.custom_ops import propose_entries
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
-    from mlx_coverage.analyze.summarize import summarize
+    from mlx_coverage.analyze.remarks import list_remarks
+    from mlx_coverage.analyze.summarize import list_refusals, summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.cli.execution import execute
     from mlx_coverage.registry.reasons import BY_SLUG
@@ -193,7 +195,8 @@ def _capture(
             programs = capture.export_methods(methods)
         if target != OURS:
             report = report_upstream(model, programs)
-            return apply_suppressions(report, list_files(model), BY_SLUG), None
+            return apply_suppressions(report, list_files(model), BY_SLUG), []
+        remarks = list_remarks(methods, programs)
         make = configure_partitioner(args)
         fixes = getattr(args, "fixes", False)
         again = None if args.verify or fixes else partial(_export_again, methods)
@@ -207,8 +210,10 @@ def _capture(
                 found = try_fixes(methods, programs, planned, make, execute)
     del programs, methods, again  # a plan has a graph of its own
     verified = args.verify and planned.refused is None
-    report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
-    return apply_suppressions(report, list_files(model), BY_SLUG), planned.refused
+    report = add_fixes(
+        propose_entries(summarize(model, planned, verified, remarks=remarks)), *found
+    )
+    return apply_suppressions(report, list_files(model), BY_SLUG), list_refusals(planned.refused)
 
 
 def _export_again(methods: "Methods", name: str) -> "ExportedProgram":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mlx_coverage import runtime
-from mlx_coverage.analyze.failures import CaptureError, InputError
+from mlx_coverage.analyze.failures import CallError, CaptureError, InputError
 from mlx_coverage.analyze.program_file import Method, read_program
 from mlx_coverage.registry.reasons import NO_KERNEL
 from mlx_coverage.runtime.build import locate
@@ -67,7 +67,8 @@ class Execution:
         """Outputs of one call, copied out of the program's memory.
 
         Raises:
-            InputError: the call failed, or ExecuTorch's Python runtime cannot make it.
+            CallError: the call failed.
+            InputError: ExecuTorch's Python runtime cannot make it.
         """
         for number, given in enumerate(self._inputs):
             if not _is_common(given.dim_order):
@@ -80,7 +81,7 @@ class Execution:
             try:
                 outputs = self._method.execute(self.arrange(inputs))
             except RuntimeError as error:
-                raise InputError(f"the call failed: {_explain(log(), error)}") from error
+                raise CallError(f"the call failed: {_explain(log(), error)}") from error
         return [o.clone() if isinstance(o, torch.Tensor) else o for o in outputs]
 
     def arrange(self, inputs: Sequence[Any]) -> list[Any]:
