@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
 
 _MISSING_KERNEL = re.compile(r"Missing operator: (?:\[\d+\] )?(\S+)")
+_FAILED_KERNEL = re.compile(r"KernelCall failed at instruction \S+ in operator (?P<op>\S+?):? ")
+_FAILURE = re.compile(
+    r"fail|attempted|expect|invalid|unable|cannot|not |out of|mismatch|unsupported|error",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(r"Check failed \((?P<what>.*)\): ?(?P<why>.*)$")
 _LOG_LINE = re.compile(r"^(?:\w \S+ )?\[[\w.]+:\d+\] (?P<text>.+)$", re.MULTILINE)
 
 
@@ -146,9 +152,16 @@ def _explain(log: str, error: Exception) -> str:
     missing = sorted(set(_MISSING_KERNEL.findall(log)))
     if missing:
         return f"the ExecuTorch runtime has no kernel for {', '.join(missing)}"
-    ours = runtime.last_error()
-    lines = _LOG_LINE.findall(log)
-    return (ours or (lines[0] if lines else str(error))).strip()
+    kernel = _FAILED_KERNEL.search(log)
+    ours = "" if kernel else runtime.last_error()  # it may be that of an earlier call
+    if ours:
+        return ours.strip()
+    lines = [line.strip() for line in _LOG_LINE.findall(log)]
+    # What fails says so first; warnings before it and the numbers of arguments after it do not.
+    line = next(filter(_FAILURE.search, lines), lines[0] if lines else str(error))
+    condition = _CONDITION.match(line)
+    said = (condition["why"] or condition["what"]) if condition else line
+    return f"{kernel['op']}: {said}" if kernel else said
 
 
 @contextmanager
