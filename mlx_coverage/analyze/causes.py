@@ -7,7 +7,6 @@ its neighbour.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch.fx import Node
@@ -213,7 +212,7 @@ def _find_culprit(node: Node, first: Mapping[Node, Reason]) -> Node | None:
     return None
 
 
-def _list_readers(node: Node) -> Iterator[Any]:
+def _list_readers(node: Node) -> Iterator[Node]:
     for user in node.users:
         if find_maker(user) is node and user is not node:
             yield from user.users  # a getitem

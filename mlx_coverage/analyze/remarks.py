@@ -38,9 +38,9 @@ def _describe_mode(given: Exportable | ExportedProgram) -> Iterator[str]:
     if isinstance(given, ExportedProgram):
         places = dict.fromkeys(_list_trained(given))
         if places:
-            named = ", ".join(place.place for place in places if place.file)
+            lines = ", ".join(place.place for place in places if place.file)
             yield (
-                f"The program was exported in training mode{f' ({named})' if named else ''}: call "
+                f"The program was exported in training mode{f' ({lines})' if lines else ''}: call "
                 ".eval() on the model and export it again."
             )
         return

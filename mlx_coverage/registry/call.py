@@ -57,7 +57,7 @@ _WRAPPERS = frozenset({"auto_functionalized", "auto_functionalized_v2", "with_ef
 def find_callee(node: Node) -> Target:
     """The op that a node is about: its target, or what a wrapper that export adds runs."""
     target = canonicalize(node.target)
-    if isinstance(target, HigherOrderOperator) and target.name() in _WRAPPERS:
+    if isinstance(target, HigherOrderOperator) and target._name in _WRAPPERS:
         wrapped = (arg for arg in node.args[:2] if isinstance(arg, OpOverload))
         return next(wrapped, target)
     return target

@@ -113,7 +113,7 @@ def test_identical_layers_share_a_finding() -> None:
     module = nn.Sequential(*(nn.Sequential(Layer()) for _ in range(6)))
     (finding,) = list_findings(module, torch.ones(3))
     assert finding.source.code == "return (x.double().tanh() * 2).float()"
-    assert finding.modules[0].path == "*.0"
+    assert finding.modules[0].path == "*.*"
     assert finding.modules[0].instances == 6
 
 
