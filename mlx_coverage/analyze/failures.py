@@ -37,7 +37,10 @@ class CaptureError(Exception):
         kind: the entry of the vocabulary.
         sentence: why, in torch's or the model's own words, condensed.
         source: the user's line.
+        remarks: what is to be known of the model beside it, as in `CoverageReport`.
     """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self, stage: StageName, kind: ReasonKind, sentence: str, source: Source | None = None

@@ -111,7 +111,13 @@ def summarize_failure(
     reached = STAGES[: STAGES.index(failure.stage)]
     stages = _list_stages([failure], reached[-1] if reached else None)
     return CoverageReport(
-        model, stages, (), verified=False, versions=read_versions(), target=target
+        model,
+        stages,
+        (),
+        verified=False,
+        versions=read_versions(),
+        target=target,
+        remarks=failure.remarks,
     )
 
 

@@ -183,6 +183,7 @@ def _capture(
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.attest import verify
     from mlx_coverage.analyze.custom_ops import propose_entries
+    from mlx_coverage.analyze.failures import CaptureError
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
     from mlx_coverage.analyze.remarks import list_remarks
     from mlx_coverage.analyze.summarize import list_refusals, summarize
@@ -191,8 +192,12 @@ def _capture(
     from mlx_coverage.registry.reasons import BY_SLUG
 
     with load.open_model(model) as methods:
-        with console.progress(f"exporting {model}"):
-            programs = capture.export_methods(methods)
+        try:
+            with console.progress(f"exporting {model}"):
+                programs = capture.export_methods(methods)
+        except CaptureError as failure:
+            failure.remarks = list_remarks(methods, {})
+            raise
         if target != OURS:
             report = report_upstream(model, programs)
             return apply_suppressions(report, list_files(model), BY_SLUG), []

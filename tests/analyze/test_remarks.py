@@ -1,5 +1,6 @@
 """What is said of a model before any figure."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,3 +71,29 @@ def test_a_size_without_an_upper_bound_is_said(high: int | None, remarks: int) -
     for text in said:
         assert "Dimension 0 of the input `x` has no upper bound" in text
         assert "its size in the example, 5" in text
+
+
+class Experts(nn.Module):
+    """As much of a transformers model as says how its experts are computed."""
+
+    def __init__(self, chosen: str | None, able: bool = True) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(_experts_implementation=chosen)
+        self.able = able
+
+    def _can_set_experts_implementation(self) -> bool:
+        return self.able
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "able", "remarks"),
+    [("grouped_mm", True, 1), ("eager", True, 1), ("batched_mm", True, 0), ("eager", False, 0)],
+)
+def test_experts_of_fixed_sizes_are_proposed(chosen: str, able: bool, remarks: int) -> None:
+    methods = {"forward": Exportable(Experts(chosen, able), (torch.ones(3),), {}, None)}
+    said = list_remarks(methods, {})  # also where the model does not export
+    assert len(said) == remarks
+    assert all('set_experts_implementation("batched_mm")' in text for text in said)
