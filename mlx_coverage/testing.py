@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlx_coverage.analyze.model import CoverageReport, format_count
-from mlx_coverage.report.verdict import describe_verdict, group_by_line
+from mlx_coverage.analyze.model import CoverageReport, Finding, format_count
+from mlx_coverage.report.verdict import describe_refusals, describe_verdict, group_by_line
 
 if TYPE_CHECKING:
     import torch
@@ -68,16 +68,16 @@ def assert_delegated(
     """
     if not 0 <= min <= 100:
         raise ValueError(f"min is {min}; accepted: a percentage, 0 to 100")
-    if report.failure is not None:
-        failure = report.failure
-        raise AssertionError(f"{report.model}: {failure.name} failed: {failure.sentence}")
+    refusals = [text for _, text in describe_refusals(report)]
+    if refusals:
+        raise AssertionError(f"{report.model}: {'; '.join(refusals)}")
     findings = [f for method in report.methods for f in method.findings]
-    counted = [f for f in findings if not {f.op, f.reason.slug} & set(allow)]
-    left_out = sum(f.count for f in findings) - sum(f.count for f in counted)
+    counted = [f for f in findings if _count_allowed(f, allow) < f.count]
+    left_out = sum(_count_allowed(f, allow) for f in findings)
     nodes = report.nodes - left_out
     if nodes and report.delegated * 100 >= min * nodes:
         return
-    lines = [f"{report.model}: {describe_verdict(report)}; expected at least {min:g} %"]
+    lines = [f"{report.model}: {describe_verdict(report, report)}; expected at least {min:g} %"]
     if left_out:
         lines[0] += f", {format_count(left_out, 'allowed node')} left out"
     groups = group_by_line(counted)
@@ -88,6 +88,12 @@ def assert_delegated(
     if len(groups) > _SHOWN:
         lines.append(f"  and {format_count(len(groups) - _SHOWN, 'more line')}")
     raise AssertionError("\n".join(lines))
+
+
+def _count_allowed(finding: Finding, allow: Collection[str]) -> int:
+    if finding.reason.slug in allow or (finding.op in allow and not finding.ops):
+        return finding.count
+    return sum(count.nodes for count in finding.ops if count.op in allow)
 
 
 def check_entry(

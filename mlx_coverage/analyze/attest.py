@@ -15,7 +15,7 @@ from mlx_coverage.analyze.failures import AttestationError
 from mlx_coverage.lowering.backend import MLXCoverageBackend, MLXCoveragePlanBackend
 from mlx_coverage.lowering.partitioner import INDEX
 from mlx_coverage.lowering.plan import Delegated, PartitionPlan, find_ignored, is_counted
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import name_node
 
 _BACKENDS = frozenset({MLXCoverageBackend.__name__, MLXCoveragePlanBackend.__name__})
 
@@ -107,4 +107,4 @@ def _compare(
 
 
 def _name(node: Node) -> str:
-    return name_target(canonicalize(node.target))
+    return name_node(node)

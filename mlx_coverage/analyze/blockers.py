@@ -1,6 +1,7 @@
 """What keeps nodes off the delegate, ranked by what would be gained without it.
 
-A blocker is an op that falls back for one primary reason. Its gain is found by making the
+A blocker is an op that falls back for one primary reason, with all nodes that fall back for the
+same cause. Its gain is found by making the
 plan again, with the planner's own rules, as if all those nodes were supported.
 """
 
@@ -23,7 +24,7 @@ from mlx_coverage.analyze.model import (
 )
 from mlx_coverage.analyze.schedule import Schedule
 from mlx_coverage.lowering.plan import Delegated, PartitionPlan
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import canonicalize, name_node
 from mlx_coverage.registry.judge import Supported, Unsupported, Verdict
 from mlx_coverage.registry.spec import OpSpec
 
@@ -69,14 +70,21 @@ class Search:
     Args:
         plan: with its graph intact.
         figures: the cost of each counted node.
+        causes: op and reason that the findings name for a node, where those are not its own.
     """
 
-    def __init__(self, plan: PartitionPlan, figures: Mapping[Node, Figures]) -> None:
+    def __init__(
+        self,
+        plan: PartitionPlan,
+        figures: Mapping[Node, Figures],
+        causes: Mapping[Node, Key] | None = None,
+    ) -> None:
         self._now = _Outcome(plan, figures)
         self._members: dict[Key, list[Node]] = {}
         for node, verdict in plan.verdicts.items():
             if isinstance(verdict, Unsupported):
-                key = (name_target(canonicalize(node.target)), verdict.primary.slug)
+                own = (name_node(node), verdict.primary.slug)
+                key = causes.get(node, own) if causes else own
                 self._members.setdefault(key, []).append(node)
         self._budget = self._left = BUDGET
         self._untried: list[Key] = []

@@ -34,7 +34,7 @@ from mlx_coverage.lowering.rewriting import (
     list_overloads,
 )
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import canonicalize, name_node, name_target
 from mlx_coverage.registry.dtypes import name_dtype
 from mlx_coverage.registry.judge import Unsupported
 from mlx_coverage.registry.spec import Registry
@@ -165,7 +165,7 @@ def _list_pins(program: ExportedProgram, plan: PartitionPlan) -> Iterator[Candid
     wanted: defaultdict[Key, set[str]] = defaultdict(set)
     for node, verdict in plan.verdicts.items():
         if isinstance(verdict, Unsupported) and verdict.primary.kind is reasons.DYNAMIC_ARGUMENT:
-            key = (name_target(canonicalize(node.target)), verdict.primary.slug)
+            key = (name_node(node), verdict.primary.slug)
             wanted[key] |= list_symbols_read(node) & known.keys()
     for key, symbols in wanted.items():
         # The fewest first: what can stay dynamic, should.

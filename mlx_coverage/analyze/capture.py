@@ -339,7 +339,8 @@ def _explain(
         refusals = [CaptureError("edge", reasons.SHARED_BUFFER, str(error))]
     elif not refusals:  # each of them lowers alone
         refusals = [CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)]
-    return Lowering(plans, tuple(refusals), lowered=None, program=None)
+    once = {(r.stage, r.sentence, r.source): r for r in refusals}
+    return Lowering(plans, tuple(once.values()), lowered=None, program=None)
 
 
 def _plan_rest(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mlx_coverage.analyze.model import CoverageReport, ReasonText, Source, Stage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 DISPUTED = "claimed; known to differ"
 DISPUTED_MEANS = (

@@ -25,9 +25,11 @@ from torch.fx import Node
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from mlx_coverage.analyze.model import Figures
+from mlx_coverage.analyze.model import Figures, SizeHint
 from mlx_coverage.registry.call import Target, bind, canonicalize, parameters
 
+# A size from here on is no bound: torch.export puts sys.maxsize - 1 where it knows none.
+_UNBOUNDED = 2**62
 _INDEXED = frozenset("embedding index index_select gather".split())
 # ATen ops that move or make data and do no arithmetic on it, beside views.
 _MOVES = _INDEXED | frozenset(
@@ -104,33 +106,44 @@ def describe_value(value: Any) -> str:
 
 
 def evaluate_size(size: int | torch.SymInt) -> int:
-    """A size; a symbolic one as it was in the example inputs, or the least it can be."""
+    """A size; a symbolic one as in the example inputs, one that depends on data as `SizeHint`s."""
     if isinstance(size, int):
         return size
-    hint = size.node.hint if size.node.has_hint() else None
-    if hint is None:
-        hint = size.node.shape_env.bound_sympy(size.node.expr).lower
-    return int(hint)
+    if size.node.has_hint():
+        return int(size.node.hint)
+    environment = size.node.shape_env
+    values = {
+        symbol: _evaluate(symbol, environment).value for symbol in size.node.expr.free_symbols
+    }
+    return int(size.node.expr.xreplace(values))
 
 
-def list_symbols(values: Iterable[Any]) -> dict[str, int]:
+def _evaluate(symbol: Any, environment: Any) -> SizeHint:
+    known = environment.backed_var_to_val.get(symbol)
+    if known is not None:
+        return SizeHint(str(symbol), int(known))
+    bounds = environment.bound_sympy(symbol)
+    # What export gives a size that it knows nothing of, such as a tensor's own number.
+    if bounds.upper.is_Integer and bounds.upper < _UNBOUNDED:
+        return SizeHint(str(symbol), int(bounds.upper), "upper bound")
+    return SizeHint(str(symbol), max(int(bounds.lower), 1), "lower bound")
+
+
+def list_symbols(values: Iterable[Any]) -> tuple[SizeHint, ...]:
     """The symbolic sizes in the shapes of tensors, and what they are evaluated to."""
-    found: dict[str, int] = {}
+    found: dict[str, SizeHint] = {}
     for value in values:
         for tensor in _list_tensors(value):
             for size in tensor.shape:
                 if isinstance(size, torch.SymInt):
                     _add_symbols(size, found)
-    return dict(sorted(found.items()))
+    return tuple(found[name] for name in sorted(found))
 
 
-def _add_symbols(size: torch.SymInt, found: dict[str, int]) -> None:
-    environment = size.node.shape_env
+def _add_symbols(size: torch.SymInt, found: dict[str, SizeHint]) -> None:
     for symbol in size.node.expr.free_symbols:
         if str(symbol) not in found:
-            known = environment.backed_var_to_val.get(symbol)
-            least = environment.bound_sympy(symbol).lower
-            found[str(symbol)] = int(known if known is not None else least)
+            found[str(symbol)] = _evaluate(symbol, size.node.shape_env)
 
 
 def _count_flops(node: Node, target: Target, reference: Callable[..., Any] | None) -> int | None:

@@ -24,7 +24,7 @@ from mlx_coverage.analyze.model import CoverageReport, Finding, Fix, OpEntry, Op
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import canonicalize, name_node, name_target
 from mlx_coverage.registry.spec import Registry
 
 # Of ops that torch and ExecuTorch bring, and of ours.
@@ -177,7 +177,7 @@ def _describe_call(op: OpOverload, arguments: Mapping[str, Any]) -> str:
 def _list_parts(plan: PartitionPlan) -> Iterator[OpPart]:
     groups: dict[str, list[Any]] = {}
     for node, placement in plan.placements.items():
-        groups.setdefault(name_target(canonicalize(node.target)), []).append(placement)
+        groups.setdefault(name_node(node), []).append(placement)
     for name, placements in groups.items():
         reasons = [p.reasons[0] for p in placements if isinstance(p, Fallback)]
         yield OpPart(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mlx_coverage import runtime
-from mlx_coverage.analyze.failures import InputError
+from mlx_coverage.analyze.failures import CallError, InputError
 from mlx_coverage.analyze.program_file import Method, read_program
 from mlx_coverage.runtime.build import locate
 from mlx_coverage.runtime.toolchain import find_toolchain
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from executorch.exir import ExecutorchProgramManager
 
 _MISSING_KERNEL = re.compile(r"Missing operator: (?:\[\d+\] )?(\S+)")
+_FAILED_KERNEL = re.compile(r"KernelCall failed at instruction \S+ in operator (?P<op>\S+?):? ")
+_FAILURE = re.compile(
+    r"fail|attempted|expect|invalid|unable|cannot|not |out of|mismatch|unsupported|error",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(r"Check failed \((?P<what>.*)\): ?(?P<why>.*)$")
 _LOG_LINE = re.compile(r"^(?:\w \S+ )?\[[\w.]+:\d+\] (?P<text>.+)$", re.MULTILINE)
 
 
@@ -71,7 +77,8 @@ class Execution:
         """Outputs of one call, copied out of the program's memory.
 
         Raises:
-            InputError: the call failed, or ExecuTorch's Python runtime cannot make it.
+            CallError: the call failed.
+            InputError: ExecuTorch's Python runtime cannot make it.
         """
         for number, given in enumerate(self.inputs):
             if not _is_common(given.dim_order):
@@ -84,7 +91,7 @@ class Execution:
             try:
                 outputs = self._method.execute(self.arrange(inputs))
             except RuntimeError as error:
-                raise InputError(f"the call failed: {_explain(log(), error)}") from error
+                raise CallError(f"the call failed: {_explain(log(), error)}") from error
         return [o.clone() if isinstance(o, torch.Tensor) else o for o in outputs]
 
     def arrange(self, inputs: Sequence[Any]) -> list[Any]:
@@ -141,9 +148,16 @@ def _explain(log: str, error: Exception) -> str:
     missing = sorted(set(_MISSING_KERNEL.findall(log)))
     if missing:
         return f"the ExecuTorch runtime has no kernel for {', '.join(missing)}"
-    ours = runtime.last_error()
-    lines = _LOG_LINE.findall(log)
-    return (ours or (lines[0] if lines else str(error))).strip()
+    kernel = _FAILED_KERNEL.search(log)
+    ours = "" if kernel else runtime.last_error()  # it may be that of an earlier call
+    if ours:
+        return ours.strip()
+    lines = [line.strip() for line in _LOG_LINE.findall(log)]
+    # What fails says so first; warnings before it and the numbers of arguments after it do not.
+    line = next(filter(_FAILURE.search, lines), lines[0] if lines else str(error))
+    condition = _CONDITION.match(line)
+    said = (condition["why"] or condition["what"]) if condition else line
+    return f"{kernel['op']}: {said}" if kernel else said
 
 
 @contextmanager

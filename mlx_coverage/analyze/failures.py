@@ -1,6 +1,7 @@
 """Typed failures on the way to a plan, each one sentence, and how torch's become one.
 
 * InputError: what the user named cannot be read (exit code 2).
+* CallError: a call of a program failed (exit code 3).
 * CaptureError: the model failed at a stage (exit code 3).
 * ForeignDifferenceError: ExecuTorch computes something else than torch (exit code 3).
 * AttestationError: the lowered program is not what the plan says (exit code 4); of which
@@ -27,6 +28,10 @@ class InputError(Exception):
     """What the user gave cannot be used: the text says what is accepted and what to do."""
 
 
+class CallError(InputError):
+    """A program was loaded, and a call of it failed: the text says why (exit code 3)."""
+
+
 class CaptureError(Exception):
     """The model did not pass a stage.
 
@@ -35,7 +40,10 @@ class CaptureError(Exception):
         kind: the entry of the vocabulary.
         sentence: why, in torch's or the model's own words, condensed.
         source: the user's line.
+        remarks: what is to be known of the model beside it, as in `CoverageReport`.
     """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self, stage: StageName, kind: ReasonKind, sentence: str, source: Source | None = None

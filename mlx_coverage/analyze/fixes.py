@@ -27,11 +27,11 @@ from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import TOLERANCES
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError, condense
 from mlx_coverage.analyze.load import Exportable, Methods
-from mlx_coverage.analyze.model import CoverageReport, Fix, format_count
+from mlx_coverage.analyze.model import CoverageReport, Finding, Fix, format_count
 from mlx_coverage.analyze.verification import Verified, verify_lowered
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan, Rewrite
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import name_node
 from mlx_coverage.runtime import NativeRuntimeError
 
 
@@ -132,14 +132,20 @@ def add_fixes(
         replace(
             method,
             findings=tuple(
-                replace(f, fixes=(*known.get((f.op, f.reason.slug), ()), *f.fixes))
-                for f in method.findings
+                replace(f, fixes=(*_list_known(f, known), *f.fixes)) for f in method.findings
             ),
         )
         for method in report.methods
         for known in [fixes.get(method.name, Fixes()).findings]
     )
     return replace(report, methods=methods, missing=(*report.missing, *missing))
+
+
+def _list_known(finding: Finding, fixes: Mapping[Key, tuple[Fix, ...]]) -> Iterator[Fix]:
+    """The fixes of the finding's ops, the verified ones first."""
+    ops = dict.fromkeys([finding.op, *(count.op for count in finding.ops)])
+    found = dict.fromkeys(fix for op in ops for fix in fixes.get((op, finding.reason.slug), ()))
+    yield from sorted(found, key=lambda fix: not fix.verified)
 
 
 @dataclass(frozen=True)
@@ -281,7 +287,7 @@ class _Trial:
 
 def _count_fallback(plan: PartitionPlan) -> Counter[Key]:
     return Counter(
-        (name_target(canonicalize(node.target)), placement.reasons[0].kind.slug)
+        (name_node(node), placement.reasons[0].kind.slug)
         for node, placement in plan.placements.items()
         if isinstance(placement, Fallback)
     )

@@ -189,9 +189,16 @@ def _import_file(path: Path) -> ModuleType:
 def _import_module(name: str) -> ModuleType:
     try:
         known = importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
+    except ModuleNotFoundError as error:
+        # That of a package above it: any other is one that the package's own code imports.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _failed(name, error) from error
         known = False
-    except Exception as error:
+    except ValueError:  # no name of a module, or one without a spec
+        known = False
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise _failed(name, error) from error
     if not known:
         raise InputError(

@@ -13,7 +13,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 StageName = Literal["import", "export", "edge", "plan"]
 StageStatus = Literal["ok", "failed", "not reached"]
@@ -27,12 +27,11 @@ FixKind = Literal[
 OpStanding = Literal["full", "partial", "gap", "none"]
 WayEnd = Literal["complete", "steps", "budget"]
 TargetName = Literal["mlx-coverage", "executorch"]
+SizeBasis = Literal["example inputs", "upper bound", "lower bound"]
+Outcome = Literal["lowers", "does not load", "does not lower", "not planned"]
 
 # In columns of numbers: a figure that is not modelled, or an index that leads nowhere.
 NONE = -1
-# Slug of the reason that a fallback op's kernel gives other results than torch.
-WRONG_KERNEL = "runtime/wrong-kernel"
-
 
 _NUMBERS = re.compile(r"\[\n\s*-?\d+(?:,\n\s*-?\d+)*\n\s*\]")
 
@@ -108,7 +107,8 @@ class ModulePath:
 class Figures:
     """Work, in figures that add up: of one node, a module, a partition or a method.
 
-    Sizes that are symbolic count as they were in the example inputs (`MethodReport.sizes`).
+    Sizes that are symbolic count as they were in the example inputs, and those that depend on
+    data at their upper bound (`MethodReport.sizes`).
 
     Attributes:
         nodes: calls that are work; taking one of several results, and the assertions that
@@ -177,17 +177,22 @@ class Fix:
 
 @dataclass(frozen=True)
 class Finding:
-    """Nodes that fall back for one primary reason at one line of source.
+    """Nodes that fall back for one cause.
+
+    Mostly that is a primary reason at a line of source. A dtype that ops refuse from where it
+    enters the program on is one cause, and so is a node beside which views stay.
 
     Attributes:
-        op: ATen name.
+        op: ATen name; of the first node, where there are several ops.
         figures: the nodes, and their work.
         reason: the primary reason.
         others: further reasons, which would remain if the primary one were mended.
         modules: where in the model.
-        source: where in the user's files.
+        source: where in the user's files; where the cause enters.
         fixes: what would mend it, the verified ones first.
         allowed: why a comment in the source says that this is accepted; None where none does.
+        ops: every op of the nodes, that of `op` first.
+        lines: the further places of the nodes.
     """
 
     op: str
@@ -198,6 +203,8 @@ class Finding:
     source: Source
     fixes: tuple[Fix, ...] = ()
     allowed: str | None = None
+    ops: tuple["OpCount", ...] = ()
+    lines: tuple[Source, ...] = ()
 
     @property
     def count(self) -> int:
@@ -459,12 +466,15 @@ class SizeHint:
 
     Attributes:
         symbol: `s77`.
-        value: its size in the example inputs; for a size that depends on data, the
-            least that it can be.
+        value: the size.
+        basis: ``example inputs``: it has that size in them; ``upper bound``: it depends on
+            data, and can be no larger; ``lower bound``: it depends on data and has no upper
+            bound, and counts as the least that it can be, but not as 0.
     """
 
     symbol: str
     value: int
+    basis: SizeBasis = "example inputs"
 
 
 @dataclass(frozen=True)
@@ -491,7 +501,8 @@ class MethodReport:
         constants: weights.
         sizes: symbolic sizes that the figures were computed at.
         kernels_missing: fallback ops that the installed ExecuTorch runtime has no kernel
-            for: a program with one lowers, and does not load.
+            for: a program with one does not load.
+        kernels_wrong: fallback ops whose kernels in ExecuTorch give other results than torch.
     """
 
     name: str
@@ -512,6 +523,7 @@ class MethodReport:
     constants: Constants
     sizes: tuple[SizeHint, ...]
     kernels_missing: tuple[str, ...]
+    kernels_wrong: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -532,17 +544,6 @@ class MethodReport:
     def cpu(self) -> Figures:
         """The work that stays with ExecuTorch."""
         return self.total - self.mlx
-
-    @property
-    def kernels_wrong(self) -> tuple[str, ...]:
-        """Fallback ops whose kernels in ExecuTorch give other results than torch."""
-        return tuple(
-            dict.fromkeys(
-                finding.op
-                for finding in self.findings
-                if any(other.slug == WRONG_KERNEL for other in finding.others)
-            )
-        )
 
     @property
     def boundary(self) -> tuple[Crossing, ...]:
@@ -585,6 +586,21 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why a stage refuses the model.
+
+    Attributes:
+        sentence: in one sentence.
+        source: the user's line.
+        slug: the reason.
+    """
+
+    sentence: str
+    source: Source
+    slug: str
+
+
+@dataclass(frozen=True)
 class Stage:
     """How far the model came.
 
@@ -594,6 +610,7 @@ class Stage:
         sentence: why it failed.
         source: the user's line that the failure points at.
         slug: the reason, for a stage that failed.
+        further: what else the stage refuses.
     """
 
     name: StageName
@@ -601,6 +618,14 @@ class Stage:
     sentence: str = ""
     source: Source = Source()
     slug: str = ""
+    further: tuple[Refusal, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """All that it refuses; none where it did not fail."""
+        if self.status != "failed":
+            return ()
+        return (Refusal(self.sentence, self.source, self.slug), *self.further)
 
 
 @dataclass(frozen=True)
@@ -648,7 +673,11 @@ class CoverageReport:
         suppressions: comments in the source that accept a fallback.
         target: whose plan it is: this package's, or that of ExecuTorch's own MLX delegate,
             of which `statuses` and `MethodReport.blockers` say nothing.
+        remarks: what is to be known before the figures, one sentence each: a model in training
+            mode, a dynamic size without an upper bound.
         schema_version: of the JSON.
+        outcome: what becomes of the program; shares of one that does not lower say what would
+            be delegated if it did.
     """
 
     model: str
@@ -661,7 +690,20 @@ class CoverageReport:
     missing: tuple[str, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
     target: TargetName = "mlx-coverage"
+    remarks: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
+    outcome: Outcome = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """The outcome follows from the stages and the methods."""
+        outcome: Outcome = "lowers"
+        if not self.methods:
+            outcome = "not planned"
+        elif self.failure is not None:
+            outcome = "does not lower"
+        elif any(method.kernels_missing for method in self.methods):
+            outcome = "does not load"
+        object.__setattr__(self, "outcome", outcome)
 
     @property
     def total(self) -> Figures:
@@ -814,7 +856,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         hints = _hints(kind)
         if not isinstance(value, dict) or value.keys() != hints.keys():
             raise ReportFormatError(f"{where} is not an object with {', '.join(hints)}")
-        return kind(**{n: _build(h, value[n], f"{where}.{n}") for n, h in hints.items()})
+        given = {field.name for field in dataclasses.fields(kind) if field.init}
+        parts = {n: _build(h, value[n], f"{where}.{n}") for n, h in hints.items()}
+        return kind(**{name: part for name, part in parts.items() if name in given})
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple:
         if not isinstance(value, list):

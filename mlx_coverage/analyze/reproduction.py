@@ -28,7 +28,14 @@ from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import Target, bind, canonicalize, name_target, parameters
+from mlx_coverage.registry.call import (
+    Target,
+    bind,
+    canonicalize,
+    name_node,
+    name_target,
+    parameters,
+)
 from mlx_coverage.registry.reasons import Reason
 
 # Numbers of calls to try, the last one being the most that a file holds.
@@ -66,7 +73,7 @@ def reproduce(plan: PartitionPlan, node: Node, origin: Origin) -> str:
     """
     placement = plan.placements[node]
     assert isinstance(placement, Fallback)
-    reason, name = placement.reasons[0], name_target(canonicalize(node.target))
+    reason, name = placement.reasons[0], name_node(node)
     tried: set[frozenset[Node]] = set()
     for limit in _CALLS:
         region = _grow(node, limit)
@@ -150,7 +157,7 @@ def _falls_back(text: str, name: str, reason: Reason) -> bool:
     except CaptureError:
         return False
     return any(
-        name_target(canonicalize(node.target)) == name
+        name_node(node) == name
         and isinstance(placement, Fallback)
         and placement.reasons[0].kind is reason.kind
         and placement.reasons[0].culprit == reason.culprit
@@ -204,7 +211,9 @@ def _write_file(piece: _Piece, name: str, reason: Reason, origin: Origin) -> str
         "    from mlx_coverage.testing import check_module",
         "",
         f"    report = check_module(model, example_inputs{options})",
-        "    found = {(f.op, f.reason.slug) for m in report.methods for f in m.findings}",
+        "    findings = [finding for method in report.methods for finding in method.findings]",
+        "    reasons = [(f, reason) for f in findings for reason in (f.reason, *f.others)]",
+        "    found = {(count.op, reason.slug) for f, reason in reasons for count in f.ops}",
         f'    expected = ("{name}", "{slug}")',
         '    assert expected in found, f"no longer so; found {sorted(found)}"',
         '    print("still so:", *expected)',

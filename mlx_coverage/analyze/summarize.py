@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch.fx import Node
@@ -12,6 +12,7 @@ from mlx_coverage import __version__
 from mlx_coverage.analyze.blockers import Search
 from mlx_coverage.analyze.capture import Capture
 from mlx_coverage.analyze.catalog import describe_limitation
+from mlx_coverage.analyze.causes import Cause, find_causes
 from mlx_coverage.analyze.cost import (
     Cost,
     describe_value,
@@ -38,6 +39,7 @@ from mlx_coverage.analyze.model import (
     OpCount,
     OpStatus,
     ReasonText,
+    Refusal,
     SearchExtent,
     Segment,
     SizeHint,
@@ -53,7 +55,7 @@ from mlx_coverage.analyze.schedule import Schedule, Stretch, find_maker
 from mlx_coverage.analyze.sources import locate_node
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
 from mlx_coverage.registry import default_registry
-from mlx_coverage.registry.call import Target, canonicalize, name_target
+from mlx_coverage.registry.call import Target, canonicalize, name_node
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
 
@@ -67,6 +69,7 @@ def summarize(
     verified: bool = False,
     registry: Registry | None = None,
     target: TargetName = "mlx-coverage",
+    remarks: Sequence[str] = (),
 ) -> CoverageReport:
     """The report of a model that reached the plan.
 
@@ -76,6 +79,7 @@ def summarize(
         verified: whether the full lowering was compared with them.
         registry: that they were judged by; the package's own by default.
         target: whose plans they are.
+        remarks: what is to be known before the figures.
     """
     registry = registry if registry is not None else default_registry()
     ours = target == "mlx-coverage"
@@ -88,7 +92,7 @@ def summarize(
     files, unreadable = _attempt("source", lambda: read_excerpts(sources), nothing, missing)
     return CoverageReport(
         model=model,
-        stages=_list_stages(capture.refused, "plan"),
+        stages=_list_stages(capture.refusals, "plan"),
         methods=methods,
         verified=verified,
         versions=read_versions(),
@@ -96,6 +100,7 @@ def summarize(
         files=files,
         missing=(*dict.fromkeys(missing), *unreadable),
         target=target,
+        remarks=tuple(remarks),
     )
 
 
@@ -104,18 +109,26 @@ def summarize_failure(
 ) -> CoverageReport:
     """The report of a model that did not: the stage that failed, and why."""
     reached = STAGES[: STAGES.index(failure.stage)]
-    stages = _list_stages(failure, reached[-1] if reached else None)
+    stages = _list_stages([failure], reached[-1] if reached else None)
     return CoverageReport(
-        model, stages, (), verified=False, versions=read_versions(), target=target
+        model,
+        stages,
+        (),
+        verified=False,
+        versions=read_versions(),
+        target=target,
+        remarks=failure.remarks,
     )
 
 
-def _list_stages(failure: CaptureError | None, last: StageName | None) -> tuple[Stage, ...]:
+def _list_stages(failures: Sequence[CaptureError], last: StageName | None) -> tuple[Stage, ...]:
     stages = []
     for name in STAGES:
-        if failure is not None and name == failure.stage:
-            kind = failure.kind.slug
-            stages.append(Stage(name, "failed", failure.sentence, failure.source, kind))
+        refusals = [Refusal(f.sentence, f.source, f.kind.slug) for f in failures if f.stage == name]
+        if refusals:
+            first, *further = refusals
+            facts = (first.sentence, first.source, first.slug, tuple(further))
+            stages.append(Stage(name, "failed", *facts))
         elif last is not None and STAGES.index(name) <= STAGES.index(last):
             stages.append(Stage(name, "ok"))
         else:
@@ -162,6 +175,7 @@ class _Summary:
         self._costs = {node: self._measure(node) for node in self._nodes}
         self._figures = {node: cost.figures for node, cost in self._costs.items()}
         self._places = {node: locate_node(node) for node in self._nodes}
+        self._causes = find_causes(plan, self._places.__getitem__)
         self._schedule = Schedule(plan)
         known: dict[Node, Reason] = {}
         self._kernels = _attempt("missing kernels", self._find_kernels, known, missing)
@@ -197,6 +211,7 @@ class _Summary:
             constants=self._weigh_constants(),
             sizes=self._list_sizes(),
             kernels_missing=tuple(sorted({_name(node) for node in self._kernels})),
+            kernels_wrong=tuple(dict.fromkeys(_name(node) for node in self._wrong)),
         )
 
     def _measure(self, node: Node) -> Cost:
@@ -218,7 +233,8 @@ class _Summary:
         return find_wrong_kernels(node for node in self._nodes if not self._is_delegated(node))
 
     def _find_blockers(self) -> _Gains:
-        search = Search(self._plan, self._figures)
+        keys = {node: (cause.op, cause.reason.slug) for node, cause in self._causes.items()}
+        search = Search(self._plan, self._figures, keys)
         blockers = search.rank()
         return blockers, search.find_way(blockers), search.describe_extent()
 
@@ -229,32 +245,34 @@ class _Summary:
         return sum((self._figures[node] for node in nodes), Figures())
 
     def _list_findings(self) -> tuple[tuple[Finding, ...], dict[Node, int]]:
-        groups: dict[Any, list[tuple[Node, Fallback]]] = {}
-        for node, placement in self._plan.placements.items():
-            if isinstance(placement, Fallback):
-                key = (_name(node), placement.reasons[0], self._places[node])
-                groups.setdefault(key, []).append((node, placement))
+        groups: dict[Cause, list[Node]] = {}
+        for node, cause in self._causes.items():
+            groups.setdefault(cause, []).append(node)
         # Stable: findings of equal count stay in the order of the program.
         ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
-        findings = tuple(
-            Finding(
-                op=op,
-                figures=self._add(node for node, _ in members),
-                reason=describe_reason(reason),
-                others=tuple(map(describe_reason, self._list_others(members))),
-                modules=fold_modules(_find_module(node) for node, _ in members),
-                source=source,
-            )
-            for (op, reason, source), members in ranked
-        )
-        numbers = {node: i for i, (_, members) in enumerate(ranked) for node, _ in members}
+        findings = tuple(self._describe_finding(cause, nodes) for cause, nodes in ranked)
+        numbers = {node: i for i, (_, nodes) in enumerate(ranked) for node in nodes}
         return findings, numbers
 
-    def _list_others(self, members: Sequence[tuple[Node, Fallback]]) -> Iterable[Reason]:
-        further = [reason for _, placement in members for reason in placement.reasons[1:]]
-        kernels = [
-            found[n] for found in (self._kernels, self._wrong) for n, _ in members if n in found
-        ]
+    def _describe_finding(self, cause: Cause, nodes: Sequence[Node]) -> Finding:
+        ops = sorted(_count_ops(nodes, self._plan), key=lambda count: count.op != cause.op)
+        places = dict.fromkeys(self._places[node] for node in nodes)
+        return Finding(
+            op=cause.op,
+            figures=self._add(nodes),
+            reason=describe_reason(cause.reason),
+            others=tuple(map(describe_reason, self._list_others(cause, nodes))),
+            modules=fold_modules(map(_find_module, nodes)),
+            source=cause.source,
+            ops=tuple(ops),
+            lines=tuple(place for place in places if place != cause.source and place.file),
+        )
+
+    def _list_others(self, cause: Cause, nodes: Sequence[Node]) -> Iterable[Reason]:
+        placements = (self._plan.placements[node] for node in nodes)
+        all_of_them = (r for p in placements if isinstance(p, Fallback) for r in p.reasons)
+        further = [reason for reason in all_of_them if not cause.covers(reason)]
+        kernels = [found[n] for found in (self._kernels, self._wrong) for n in nodes if n in found]
         return dict.fromkeys(further + kernels)
 
     def _describe_segment(self, stretch: Stretch) -> Segment:
@@ -326,8 +344,7 @@ class _Summary:
         return Constants(tensors, total, mlx, cpu, kept)
 
     def _list_sizes(self) -> tuple[SizeHint, ...]:
-        symbols = list_symbols(node.meta.get("val") for node in self._plan.graph.nodes)
-        return tuple(SizeHint(symbol, value) for symbol, value in symbols.items())
+        return list_symbols(node.meta.get("val") for node in self._plan.graph.nodes)
 
 
 def _count_ops(nodes: Iterable[Node], plan: PartitionPlan) -> tuple[OpCount, ...]:
@@ -344,7 +361,12 @@ def describe_reason(reason: Reason) -> ReasonText:
     """The reason as the report holds it."""
     kind = reason.kind
     return ReasonText(
-        kind.slug, kind.title, reason.text, kind.remedy, reason.argument, reason.culprit
+        kind.slug,
+        kind.title,
+        reason.text,
+        reason.remedy or kind.remedy,
+        reason.argument,
+        reason.culprit,
     )
 
 
@@ -370,4 +392,4 @@ def fold_modules(paths: Iterable[str]) -> tuple[ModulePath, ...]:
 
 
 def _name(node: Node) -> str:
-    return name_target(canonicalize(node.target))
+    return name_node(node)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport, Suppression
+from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport, Source, Suppression
 
 _COMMENT = re.compile(
     r"#\s*mlx-coverage:\s*(?P<verb>\w+)?\s*(?:\[(?P<slugs>[^\]]*)\])?\s*(?P<why>.*)$"
@@ -89,14 +89,25 @@ def _apply(
 def _mark(
     finding: Finding, pragmas: Mapping[str, Sequence[Pragma]], used: set[Suppression]
 ) -> Finding:
-    source = finding.source
-    for pragma in pragmas.get(source.file or "", ()):
+    places = (finding.source, *finding.lines)
+    allowed = [_find_comment(place, finding.reason.slug, pragmas) for place in places]
+    found = [comment for comment in allowed if comment is not None]
+    used.update(found)
+    # At the line where the cause enters, or at every line that it reaches.
+    if allowed[0] is None and (len(places) == 1 or None in allowed[1:]):
+        return finding
+    return dataclasses.replace(finding, allowed=found[0].why)
+
+
+def _find_comment(
+    place: Source, slug: str, pragmas: Mapping[str, Sequence[Pragma]]
+) -> Suppression | None:
+    for pragma in pragmas.get(place.file or "", ()):
         suppression = pragma.suppression
-        fits = not suppression.problem and finding.reason.slug in suppression.slugs
-        if fits and source.line in pragma.lines:
-            used.add(suppression)
-            return dataclasses.replace(finding, allowed=suppression.why)
-    return finding
+        fits = not suppression.problem and slug in suppression.slugs
+        if fits and place.line in pragma.lines:
+            return suppression
+    return None
 
 
 def read_pragmas(file: str, slugs: Collection[str]) -> tuple[Pragma, ...]:

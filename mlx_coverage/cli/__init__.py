@@ -77,6 +77,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _explain(error: Exception) -> tuple[int, str]:
     from mlx_coverage.analyze.failures import (
+        CallError,
         CaptureError,
         DifferenceError,
         ForeignDifferenceError,
@@ -87,6 +88,8 @@ def _explain(error: Exception) -> tuple[int, str]:
     from mlx_coverage.report import UnwritableError
     from mlx_coverage.runtime import NativeRuntimeError
 
+    if isinstance(error, CallError):
+        return exits.MODEL_FAILED, str(error)
     if isinstance(error, (InputError, PluginError, UnwritableError, NativeRuntimeError)):
         return exits.UNUSABLE_INPUT, str(error)
     if isinstance(error, CaptureError):

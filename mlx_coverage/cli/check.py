@@ -184,17 +184,24 @@ def _capture(
 ) -> tuple["CoverageReport", "Sequence[CaptureError | ForeignDifferenceError]"]:
     from mlx_coverage.analyze import capture, load
     from mlx_coverage.analyze.custom_ops import propose_entries
+    from mlx_coverage.analyze.failures import CaptureError
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
+    from mlx_coverage.analyze.remarks import list_remarks
     from mlx_coverage.analyze.summarize import summarize
     from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.registry.reasons import BY_SLUG
 
     with load.open_model(model) as methods:
-        with console.progress(f"exporting {model}"):
-            programs = capture.export_methods(methods)
+        try:
+            with console.progress(f"exporting {model}"):
+                programs = capture.export_methods(methods)
+        except CaptureError as failure:
+            failure.remarks = list_remarks(methods, {})
+            raise
         if target != OURS:
             report = report_upstream(model, programs)
             return apply_suppressions(report, list_files(model), BY_SLUG), ()
+        remarks = list_remarks(methods, programs)
         make = configure_partitioner(args)
         fixes = getattr(args, "fixes", False)
         again = None if args.verify or fixes else partial(_export_again, methods)
@@ -211,7 +218,9 @@ def _capture(
         if known.summary:
             console.say(f"fixes{f' of {name}' if len(found[0]) > 1 else ''}: {known.summary}")
     verified = args.verify and not refusals
-    report = add_fixes(propose_entries(summarize(model, planned, verified)), *found)
+    report = add_fixes(
+        propose_entries(summarize(model, planned, verified, remarks=remarks)), *found
+    )
     return apply_suppressions(report, list_files(model), BY_SLUG), refusals
 
 

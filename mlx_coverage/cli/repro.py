@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         if separator:
             method, number = _choose(report, wanted)
             plan = planned.plans[method.name]
-            node = list(plan.placements)[method.graph.finding.index(number)]
+            node = list(plan.placements)[_find_node(method, number, wanted)]
             place = method.findings[number].source.place
             with console.progress("looking for the smallest part that shows it"):
                 text = reproduce(plan, node, Origin(model, place, _list_imports(model)))
@@ -75,12 +75,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _choose(report: "CoverageReport", wanted: str) -> tuple["MethodReport", int]:
     known: list[str] = []
+    parts: list[tuple[MethodReport, int]] = []
     for method in report.methods:
         anchors = name_findings(method)
         for number, (finding, anchor) in enumerate(zip(method.findings, anchors, strict=True)):
             if wanted in (anchor, anchor.removeprefix(PREFIX), finding.op):
                 return method, number
+            if any(count.op == wanted for count in finding.ops):
+                parts.append((method, number))
             known.append(f"{anchor} ({finding.op})")
+    if parts:
+        return parts[0]
     from mlx_coverage.analyze.failures import InputError
 
     if not known:
@@ -89,6 +94,15 @@ def _choose(report: "CoverageReport", wanted: str) -> tuple["MethodReport", int]
     raise InputError(
         f"{report.model} has no finding {wanted!r}; accepted: {', '.join(known[:_SHOWN])}{more}"
     )
+
+
+def _find_node(method: "MethodReport", number: int, wanted: str) -> int:
+    """The first node of a finding: of the op that was named, where it has several."""
+    graph = method.graph
+    members = [i for i, finding in enumerate(graph.finding) if finding == number]
+    op = wanted if any(c.op == wanted for c in method.findings[number].ops) else None
+    op = op or method.findings[number].op
+    return next((i for i in members if method.ops[graph.op[i]].op == op), members[0])
 
 
 def _list_findings(report: "CoverageReport") -> str:

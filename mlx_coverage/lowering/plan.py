@@ -19,7 +19,7 @@ from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import Graph, Node
 
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import canonicalize, name_node, name_target
 from mlx_coverage.registry.judge import Supported, Unsupported, Verdict, judge_node
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
@@ -246,7 +246,7 @@ def is_counted(node: Node) -> bool:
 
 def is_excluded(node: Node, options: Options) -> bool:
     """Whether the user keeps the node off the delegate."""
-    name = name_target(canonicalize(node.target))
+    name = name_node(node)
     if name in options.exclude_ops or options.exclude_node is None:
         return name in options.exclude_ops
     kept: dict[str, bool] = node.meta.get("custom") or {}
@@ -274,7 +274,7 @@ def _judge(
         text = "another partitioner, earlier in the list, delegated the node"
         return Unsupported((Reason(reasons.OTHER_DELEGATE, text),))
     if is_excluded(node, options):
-        name = name_target(canonicalize(node.target))
+        name = name_node(node)
         how = "is in exclude_ops" if name in options.exclude_ops else "was excluded by exclude_node"
         return Unsupported((Reason(reasons.EXCLUDED, f"{name} {how}"),))
     return judge_node(node, registry, constants)
@@ -375,7 +375,8 @@ def _refuse_small(
     beside = f", beside {culprit}" if culprit else ""
     if work == 0:
         text = f"its partition holds only views and sizes{beside}"
-        return Reason(reasons.NEIGHBOURS, text, culprit=culprit)
+        remedy = "" if culprit else "Nothing is to be mended: views and sizes compute nothing."
+        return Reason(reasons.NEIGHBOURS, text, culprit=culprit, remedy=remedy)
     text = f"its partition holds {work} computing nodes{beside}; wanted: at least "
     return Reason(reasons.SMALL_ISLAND, text + str(options.min_partition_size), culprit=culprit)
 
@@ -384,7 +385,7 @@ def _find_culprit(members: Iterable[Node], verdicts: Mapping[Node, Verdict]) -> 
     for node in members:
         for neighbour in (*map(_find_maker, node.all_input_nodes), *node.users):
             if isinstance(verdicts.get(neighbour), Unsupported):
-                return name_target(canonicalize(neighbour.target))
+                return name_node(neighbour)
     return None
 
 

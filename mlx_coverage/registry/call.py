@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import Node
 
 from mlx_coverage.registry.standins import resolve_standin
@@ -50,12 +50,30 @@ def canonicalize(target: Target) -> Target:
     return overload
 
 
+# Calls that run another op: on copies of what it writes, or in order with other effects.
+_WRAPPERS = frozenset({"auto_functionalized", "auto_functionalized_v2", "with_effects"})
+
+
+def find_callee(node: Node) -> Target:
+    """The op that a node is about: its target, or what a wrapper that export adds runs."""
+    target = canonicalize(node.target)
+    if isinstance(target, HigherOrderOperator) and target._name in _WRAPPERS:
+        wrapped = (arg for arg in node.args[:2] if isinstance(arg, OpOverload))
+        return next(wrapped, target)
+    return target
+
+
 def name_target(target: Target) -> str:
     """`aten.add.Tensor` for an overload, `operator.mul` for a function on sizes."""
     if isinstance(target, OpOverload):
         return str(target)
     module = getattr(target, "__module__", "").removeprefix("_")
     return f"{module}.{getattr(target, '__name__', repr(target))}"
+
+
+def name_node(node: Node) -> str:
+    """The name of the op that a node is about."""
+    return name_target(find_callee(node))
 
 
 @cache

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.utils._pytree import tree_leaves
 
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import Call, Target, canonicalize, name_target
+from mlx_coverage.registry.call import Call, Target, canonicalize, find_callee, name_target
 from mlx_coverage.registry.reasons import Reason, order_reasons
 from mlx_coverage.registry.spec import OpSpec, Registry
 
@@ -43,15 +45,33 @@ def judge_node(node: Node, registry: Registry, constants: Collection[Node] = ())
         registry: what is supported.
         constants: the placeholders that are parameters, buffers or constants.
     """
-    target = canonicalize(node.target)
+    target = find_callee(node)
     known = _judge_target(target, registry)
     if isinstance(known, Unsupported):
-        return known
+        return _explain_sizes(node, target) or known
+    if target is not canonicalize(node.target):
+        return _judge_target(canonicalize(node.target), registry)
     call = Call.from_node(node, constants)
     if call is None:
         text = "the node or one of its operands has no `val` metadata"
         return Unsupported((Reason(reasons.MISSING_METADATA, text),))
     return judge(call, registry)
+
+
+def _explain_sizes(node: Node, target: Target) -> Unsupported | None:
+    """Set where the sizes of an op's results are made of data, whatever else it is."""
+    results = [v for v in tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor)]
+    known = [operand.meta.get("val") for operand in node.all_input_nodes]
+    if not isinstance(target, OpOverload) or target.namespace == "aten":
+        return None
+    if not free_unbacked_symbols(results) - free_unbacked_symbols(known):
+        return None
+    return Unsupported((_refuse_size(target),))
+
+
+def _refuse_size(target: Target) -> Reason:
+    text = f"the size of {name_target(target)}'s result depends on the values of its input"
+    return Reason(reasons.DATA_DEPENDENT, text)
 
 
 def judge(call: Call, registry: Registry) -> Verdict:
@@ -73,6 +93,12 @@ def _refuse_dynamic_numbers(call: Call) -> Iterator[Reason]:
             yield Reason(reasons.DYNAMIC_ARGUMENT, text, name)
 
 
+def _describe_mutation(op: OpOverload) -> str:
+    written = [a.name for a in op._schema.arguments if a.alias_info and a.alias_info.is_write]
+    names = " and ".join(f"`{name}`" for name in written)
+    return f"{name_target(op)} writes into {names}"
+
+
 def _judge_target(target: Target, registry: Registry) -> Verdict:
     spec = registry.get(target)
     if spec is not None:
@@ -89,8 +115,7 @@ def _judge_target(target: Target, registry: Registry) -> Verdict:
         if torch.Tag.nondeterministic_seeded in target.tags:
             return Unsupported((Reason(reasons.RANDOM, f"{name} draws random numbers"),))
         if target._schema.is_mutable:
-            return Unsupported((Reason(reasons.MUTATION, f"{name} writes into its input"),))
+            return Unsupported((Reason(reasons.MUTATION, _describe_mutation(target)),))
         if torch.Tag.dynamic_output_shape in target.tags:
-            text = f"the size of {name}'s result depends on the values of its input"
-            return Unsupported((Reason(reasons.DATA_DEPENDENT, text),))
+            return Unsupported((_refuse_size(target),))
     return Unsupported((Reason(reasons.NO_ENTRY, f"the registry has no entry for {name}"),))

@@ -37,12 +37,14 @@ class Reason:
         text: one sentence with the actual and the accepted values.
         argument: the ATen argument that the reason is about, or None.
         culprit: the graph node that caused it, for graph-level reasons, or None.
+        remedy: what helps in this case; empty where it is what usually helps.
     """
 
     kind: ReasonKind
     text: str
     argument: str | None = None
     culprit: str | None = None
+    remedy: str = ""
 
     @property
     def slug(self) -> str:
@@ -73,12 +75,14 @@ HIGHER_ORDER = ReasonKind(
 MUTATION = ReasonKind(
     "op/mutation",
     "The op writes into its input.",
-    "Use the functional overload; export functionalises mutations of buffers by itself.",
+    "Call a functional op that returns the new value, and assign it; export functionalises ATen "
+    "ops and mutations of buffers by itself.",
 )
 DATA_DEPENDENT = ReasonKind(
     "op/data-dependent-shape",
     "The size of the result depends on the values of the input.",
-    "Use a form of fixed size, such as torch.where with a mask or topk with a bound.",
+    "Use a form of fixed size, such as torch.where with the mask or topk with a bound, or select "
+    "outside of the model.",
 )
 RANDOM = ReasonKind(
     "op/random",
@@ -88,7 +92,7 @@ RANDOM = ReasonKind(
 DTYPE = ReasonKind(
     "op/dtype",
     "An operand has a dtype outside the entry's domain.",
-    "Cast the operand to one of the accepted dtypes.",
+    "Cast the operand to one of the accepted dtypes where that keeps its values.",
 )
 MIXED_DTYPE = ReasonKind(
     "op/mixed-dtype",
@@ -142,7 +146,7 @@ OTHER_DELEGATE = ReasonKind(
 )
 NEIGHBOURS = ReasonKind(
     "plan/only-neighbours-fall-back",
-    "The node only feeds or reads nodes that fall back, so it stays beside them.",
+    "The node moves no data, so it stays beside the nodes that fall back.",
     "Support the fallback node named as the culprit.",
 )
 UPSTREAM = ReasonKind(

@@ -44,6 +44,7 @@ class Dtype:
                     f"`{self.argument}` is {name_dtype(dtype)}; "
                     f"accepted: {list_dtypes(self.accepted)}",
                     self.argument,
+                    remedy=propose_dtype(dtype, self.accepted),
                 )
 
     def describe(self) -> str:
@@ -63,6 +64,7 @@ class ResultDtype:
                     reasons.DTYPE,
                     f"the result is {name_dtype(result.dtype)}; "
                     f"accepted: {list_dtypes(self.accepted)}",
+                    remedy=propose_dtype(result.dtype, self.accepted),
                 )
 
     def describe(self) -> str:
@@ -84,6 +86,7 @@ class SameDtype:
                     f"`{name}` is {name_dtype(dtype)} and `{found[0][0]}` is "
                     f"{name_dtype(found[0][1])}; accepted: the same dtype",
                     name,
+                    remedy=propose_dtype(dtype, frozenset({found[0][1]})),
                 )
                 return
 
@@ -150,10 +153,11 @@ class Static:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The value of `argument` is one of `accepted`."""
+    """The value of `argument` is one of `accepted`; `remedy` says more than to use one."""
 
     argument: str
     accepted: tuple[Any, ...]
+    remedy: str = ""
 
     def check(self, call: Call) -> Iterator[Reason]:
         value = call.arguments.get(self.argument)
@@ -164,6 +168,7 @@ class OneOf:
                 reasons.ARGUMENT_VALUE,
                 f"`{self.argument}` is {_show(value)}; accepted: {self._choices()}",
                 self.argument,
+                remedy=self.remedy,
             )
 
     def describe(self) -> str:
@@ -265,6 +270,29 @@ class Predicate:
 
     def describe(self) -> str:
         return self.text
+
+
+def propose_dtype(dtype: torch.dtype, accepted: frozenset[torch.dtype]) -> str:
+    """What to do about a dtype that an op does not take; empty where a cast keeps the meaning."""
+    if dtype.is_complex and not any(other.is_complex for other in accepted):
+        return (
+            "Compute with the real and the imaginary part as two real tensors "
+            "(torch.view_as_real): a cast drops the imaginary part."
+        )
+    if dtype == torch.bool:
+        return (
+            "Select with torch.where(mask, a, b): a cast makes the numbers 0 and 1 of a mask, "
+            "which mean something else as an index or as a mask of attention."
+        )
+    if not dtype.is_floating_point and all(other.is_floating_point for other in accepted):
+        name = name_dtype(dtype)
+        return (
+            "Compute in float32, and round the result back where whole numbers are wanted: "
+            f"op(x.float()).round().to(torch.{name})."
+        )
+    if dtype == torch.float64:
+        return "Compute in float32: leave out what makes it float64."
+    return ""
 
 
 def _is_symbolic(value: Any) -> bool:

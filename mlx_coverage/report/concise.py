@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 from mlx_coverage.analyze.model import CoverageReport
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_kernels, describe_verdict, group_by_line
+from mlx_coverage.report.verdict import (
+    describe_kernels,
+    describe_outcome,
+    describe_refusals,
+    describe_verdict,
+    group_by_line,
+)
 
 
 def render_concise(
@@ -26,17 +32,17 @@ def render_concise(
 
 
 def _list_lines(report: CoverageReport) -> Iterator[str]:
-    failure = report.failure
-    if failure is not None:
-        place = failure.source.place or report.model
-        yield f"{place}: {failure.name} failed: {failure.sentence}"
+    for text in describe_outcome(report):
+        yield f"{report.model}: {text}"
+    for source, text in describe_refusals(report):
+        yield f"{source.place or report.model}: {text}"
     for line in group_by_line(f for method in report.methods for f in method.findings):
         yield f"{line.source.place or report.model}: {line.slug} {line.describe()}"
     for method in report.methods:
-        for text in describe_kernels(method):
+        for text in describe_kernels(method, report):
             yield f"{report.model}: {text}"
         name = f" {method.name}" if len(report.methods) > 1 else ""
-        yield f"{report.model}{name}: {describe_verdict(method)}"
+        yield f"{report.model}{name}: {describe_verdict(method, report)}"
 
 
 def _paint(line: str) -> str:

@@ -8,7 +8,7 @@ from mlx_coverage.report.verdict import describe_fixes
 
 COLUMNS = (
     "model", "method", "op", "nodes", "flops", "bytes", "reason", "sentence", "others", "modules",
-    "file", "line", "code", "provenance", "via", "remedy", "fixes", "allowed",
+    "file", "line", "code", "ops", "lines", "provenance", "via", "remedy", "fixes", "allowed",
 )  # fmt: skip
 
 
@@ -35,6 +35,8 @@ def render_csv(report: CoverageReport) -> str:
                     "file": source.file,
                     "line": source.line,
                     "code": source.code,
+                    "ops": " ".join(f"{count.op}:{count.nodes}" for count in finding.ops),
+                    "lines": " ".join(place.place for place in finding.lines),
                     "provenance": source.provenance,
                     "via": source.via,
                     "remedy": reason.remedy,

@@ -7,6 +7,8 @@ from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.verdict import (
     describe_fixes,
     describe_kernels,
+    describe_outcome,
+    describe_refusals,
     describe_verdict,
     group_by_line,
 )
@@ -22,24 +24,26 @@ def render_github(report: CoverageReport) -> str:
 
 def _list_commands(report: CoverageReport) -> Iterator[str]:
     packages = frozenset(file.file for file in report.files if not file.own)
-    failure = report.failure
-    if failure is not None:
-        place = _locate(failure.source, packages)
-        title = f"mlx-coverage: {failure.name} failed"
-        yield _write("error", failure.sentence, title=title, **place)
+    for text in describe_outcome(report):
+        level = "error" if report.failure is not None else "warning"
+        yield _write(level, text, title=f"mlx-coverage: {report.model}")
+    for source, text in describe_refusals(report):
+        title = f"mlx-coverage: {report.model}"
+        yield _write("error", text, title=title, **_locate(source, packages))
     for line in group_by_line(f for method in report.methods for f in method.findings):
         if all(finding.allowed is not None for finding in line.findings):
             continue
         place = _locate(line.source, packages)
         where = "" if place or not line.source.file else f" ({line.source.place})"
         fixes = dict.fromkeys(fix for f in line.findings for fix in describe_fixes(f))
-        text = "\n".join([f"{line.describe()}{where}", *fixes, line.findings[0].reason.remedy])
+        remedies = dict.fromkeys(finding.reason.remedy for finding in line.findings)
+        text = "\n".join([f"{line.describe()}{where}", *fixes, *remedies])
         yield _write("warning", text, title=f"mlx-coverage: {line.slug}", **place)
     for method in report.methods:
         title = f"mlx-coverage: {report.model} {method.name}"
-        for text in describe_kernels(method):
+        for text in describe_kernels(method, report):
             yield _write("error", text, title=title)
-        yield _write("notice", describe_verdict(method), title=title)
+        yield _write("notice", describe_verdict(method, report), title=title)
 
 
 def _locate(source: Source, packages: frozenset[str]) -> dict[str, str]:

@@ -40,7 +40,12 @@ from mlx_coverage.report.anchors import name_findings
 from mlx_coverage.report.source_marks import MarkedFile, list_lines, list_shown_lines, mark_files
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.treemap import Cell, make_treemaps
-from mlx_coverage.report.verdict import describe_cut
+from mlx_coverage.report.verdict import (
+    describe_cut,
+    describe_outcome,
+    describe_reach,
+    describe_refusals,
+)
 from mlx_coverage.report.views import View, make_views, name_segments
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -276,6 +281,9 @@ def _make_environment() -> Environment:
     environment.filters["prose"] = _mark_code
     environment.filters["lines"] = _keep_lines
     environment.filters["cut"] = describe_cut
+    environment.filters["outcome"] = describe_outcome
+    environment.filters["reach"] = describe_reach
+    environment.filters["refusals"] = describe_refusals
     environment.filters["percent"] = _measure_bar
     environment.globals["NONE"] = NONE
     environment.globals["DISPUTED"] = DISPUTED

@@ -4,7 +4,13 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport, Stage
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_fixes, describe_verdict, describe_work
+from mlx_coverage.report.verdict import (
+    describe_fixes,
+    describe_outcome,
+    describe_reach,
+    describe_verdict,
+    describe_work,
+)
 
 
 def render_junit(report: CoverageReport) -> str:
@@ -32,8 +38,13 @@ def _make_stages(report: CoverageReport) -> Element:
 
 def _judge_stage(case: Element, stage: Stage) -> None:
     if stage.status == "failed":
+        # A case has one error: the first refusal names it, and all of them are its text.
         error = SubElement(case, "error", type=stage.slug, message=sanitize(stage.sentence))
-        error.text = sanitize(f"{stage.source.place} {stage.source.code}".strip())
+        places = [f"{r.source.place} {r.source.code}".strip() for r in stage.refusals]
+        texts = [r.sentence for r in stage.refusals]
+        lines = zip(texts[1:], places[1:], strict=True)
+        further = (f"{text} {place}".strip() for text, place in lines)
+        error.text = "\n".join(map(sanitize, (places[0], *further)))
     elif stage.status == "not reached":
         SubElement(case, "skipped", message="an earlier stage failed")
 
@@ -48,9 +59,15 @@ def _make_method(report: CoverageReport, method: MethodReport) -> Element:
     cases += [_make_case(name, finding) for finding in method.findings]
     suite = _make_suite(name, cases)
     suite.insert(0, properties := Element("properties"))
-    facts = {"verdict": describe_verdict(method), "work": "; ".join(describe_work(method))}
+    facts = {
+        "verdict": describe_verdict(method, report),
+        "work": "; ".join(describe_work(method)),
+        **(
+            {"remarks": " ".join(describe_outcome(report))} if any(describe_outcome(report)) else {}
+        ),
+    }
     for fact, value in facts.items():
-        SubElement(properties, "property", name=fact, value=value)
+        SubElement(properties, "property", name=fact, value=sanitize(value))
     return suite
 
 
@@ -69,7 +86,14 @@ def _make_case(name: str, finding: Finding) -> Element:
     )
     modules = ", ".join(module.path for module in finding.modules if module.path)
     fixes = describe_fixes(finding)
-    facts = (finding.source.code, modules and f"in {modules}", *fixes, finding.reason.remedy)
+    reach = describe_reach(finding)
+    facts = (
+        finding.source.code,
+        *reach,
+        modules and f"in {modules}",
+        *fixes,
+        finding.reason.remedy,
+    )
     failure.text = "\n".join(sanitize(fact) for fact in facts if fact)
     return case
 

@@ -11,6 +11,9 @@ from mlx_coverage.report.verdict import (
     describe_cut,
     describe_fixes,
     describe_kernels,
+    describe_outcome,
+    describe_reach,
+    describe_refusals,
     describe_verdict,
     describe_work,
 )
@@ -41,17 +44,19 @@ def _list_lines(report: CoverageReport) -> Iterator[str]:
     if report.target == "executorch":
         yield ""
         yield "Target: ExecuTorch's own MLX delegate"
-    failure = report.failure
-    if failure is not None:
-        place = f" ({quote_code(failure.source.place)})" if failure.source.file else ""
+    for text in describe_outcome(report):
         yield ""
-        yield f"**{failure.name} failed**{place}: {escape_markdown(failure.sentence)}"
+        yield f"**{escape_markdown(text)}**"
+    for source, text in describe_refusals(report):
+        place = f" ({quote_code(source.place)})" if source.file else ""
+        yield ""
+        yield f"{escape_markdown(text)}{place}"
     for method in report.methods:
         yield ""
-        yield from _show_method(method, named=len(report.methods) > 1)
+        yield from _show_method(method, report)
     if len(report.methods) > 1:
         yield ""
-        yield f"All methods: **{describe_verdict(report)}**"
+        yield f"All methods: **{describe_verdict(report, report)}**"
     for part in report.missing:
         yield ""
         yield f"Missing from this report: {escape_markdown(part)}"
@@ -64,13 +69,13 @@ def _list_lines(report: CoverageReport) -> Iterator[str]:
     )
 
 
-def _show_method(method: MethodReport, named: bool) -> Iterator[str]:
-    name = f"{quote_code(method.name)}: " if named else ""
-    yield f"{name}**{describe_verdict(method)}**"
+def _show_method(method: MethodReport, report: CoverageReport) -> Iterator[str]:
+    name = f"{quote_code(method.name)}: " if len(report.methods) > 1 else ""
+    yield f"{name}**{describe_verdict(method, report)}**"
     if method.nodes:
         yield ""
         yield "; ".join(describe_work(method))
-    for text in describe_kernels(method):
+    for text in describe_kernels(method, report):
         yield ""
         yield f"**{escape_markdown(text)}**"
     if method.blockers:
@@ -92,7 +97,8 @@ def _show_method(method: MethodReport, named: bool) -> Iterator[str]:
 def _list_cells(finding: Finding) -> Iterator[str]:
     yield str(finding.count)
     yield quote_code(finding.op)
-    yield f"{quote_code(finding.reason.slug)}<br>{escape_markdown(finding.reason.sentence)}"
+    said = map(escape_markdown, (finding.reason.sentence, *describe_reach(finding)))
+    yield "<br>".join((quote_code(finding.reason.slug), *said))
     place = quote_code(finding.source.place) or "unknown"
     code = f"<br>{quote_code(finding.source.code)}" if finding.source.code else ""
     yield place + code

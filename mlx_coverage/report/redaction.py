@@ -12,7 +12,7 @@ T = TypeVar("T")
 # An absolute path inside a sentence.
 _ABSOLUTE = re.compile(r"(?<![\w./\\<])(?:[A-Za-z]:)?(?:[/\\][\w.+@~-]+){2,}")
 # Fields with sentences or names in which a path may stand.
-_PROSE = ("model", "via", "missing", "sentence", "evidence", "problem")
+_PROSE = ("model", "via", "missing", "sentence", "evidence", "problem", "remarks")
 
 
 def hide_source(report: T) -> T:
@@ -87,7 +87,7 @@ def _rebuild(value: T, change: Callable[[str, Any], Any], name: str = "") -> T:
     """A copy in which `change` has seen every field, its parts before itself."""
     new: Any = value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (field.name for field in dataclasses.fields(value))
+        fields = (field.name for field in dataclasses.fields(value) if field.init)
         new = type(value)(**{f: _rebuild(getattr(value, f), change, f) for f in fields})
     elif isinstance(value, tuple) and value and not isinstance(value[0], int):
         new = tuple(_rebuild(item, change, name) for item in value)

@@ -17,7 +17,7 @@ from mlx_coverage.analyze.contrast import DISPUTED, Contrast
 from mlx_coverage.analyze.model import CoverageReport, ReasonText, Source, Stage
 from mlx_coverage.report.reasons import name_page
 from mlx_coverage.report.text import sanitize
-from mlx_coverage.report.verdict import describe_verdict, group_by_line
+from mlx_coverage.report.verdict import describe_outcome, describe_verdict, group_by_line
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -55,6 +55,7 @@ class _Result:
         nodes: how many there are.
         modules: in which they lie.
         allowed: why comments in the source accept it; empty unless all of it is accepted.
+        related: further lines that its cause reaches.
     """
 
     reason: ReasonText
@@ -64,6 +65,7 @@ class _Result:
     nodes: int
     modules: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    related: tuple[Source, ...] = ()
 
 
 def _list_fallback(report: CoverageReport) -> Iterator[_Result]:
@@ -79,6 +81,7 @@ def _list_fallback(report: CoverageReport) -> Iterator[_Result]:
                 dict.fromkeys(m.path for f in line.findings for m in f.modules if m.path)
             ),
             allowed=() if None in allowed else tuple(map(str, allowed)),
+            related=tuple(dict.fromkeys(place for f in line.findings for place in f.lines)),
         )
 
 
@@ -115,13 +118,24 @@ def _make_run(report: CoverageReport, found: Iterable[_Result]) -> dict[str, Any
     return {
         "tool": {"driver": _describe_driver(report, rules)},
         "automationDetails": {"id": f"mlx-coverage/{target}{sanitize(report.model)}/"},
-        "invocations": [{"executionSuccessful": report.failure is None}],
+        "invocations": [_describe_invocation(report)],
         "originalUriBaseIds": {
             base: {"description": {"text": text}} for base, text in _BASES.items()
         },
         "columnKind": "unicodeCodePoints",
         "results": results,
-        "properties": {"target": report.target, "verdict": describe_verdict(report)},
+        "properties": {"target": report.target, "verdict": describe_verdict(report, report)},
+    }
+
+
+def _describe_invocation(report: CoverageReport) -> dict[str, Any]:
+    level = "warning" if report.failure is None else "error"
+    notes = [
+        {"level": level, "message": {"text": sanitize(text)}} for text in describe_outcome(report)
+    ]
+    return {
+        "executionSuccessful": report.failure is None,
+        **({"toolExecutionNotifications": notes} if notes else {}),
     }
 
 
@@ -140,9 +154,9 @@ def _describe_driver(report: CoverageReport, rules: Sequence[Mapping[str, Any]])
 def _list_rules(found: Sequence[_Result], failure: Stage | None) -> list[dict[str, Any]]:
     kinds = {result.reason.slug: result.reason for result in found}
     rules = {slug: _make_rule(slug, kind.title, kind.remedy) for slug, kind in kinds.items()}
-    if failure is not None:
-        slug = failure.slug
-        rules[slug] = _make_rule(slug, f"The model did not pass the stage {failure.name}.", "")
+    for refusal in failure.refusals if failure is not None else ():
+        text = f"The model did not pass the stage {failure.name}." if failure else ""
+        rules[refusal.slug] = _make_rule(refusal.slug, text, "")
     return [rules[slug] for slug in sorted(rules)]
 
 
@@ -177,15 +191,15 @@ def find_documentation(slug: str) -> str | None:
 def _list_failures(
     failure: Stage | None, indices: Mapping[str, int], packages: frozenset[str]
 ) -> Iterator[dict[str, Any]]:
-    if failure is not None:
-        slug = failure.slug
+    for number, refusal in enumerate(failure.refusals if failure is not None else ()):
+        slug, stage = refusal.slug, failure.name if failure is not None else ""
         yield {
             "ruleId": slug,
             "ruleIndex": indices[slug],
             "level": "error",
-            "message": {"text": sanitize(f"{failure.name} failed: {failure.sentence}")},
-            **_locate(failure.source, packages),
-            "partialFingerprints": _fingerprint(slug, failure.source, "", 0),
+            "message": {"text": sanitize(f"{stage} failed: {refusal.sentence}")},
+            **_locate(refusal.source, packages),
+            "partialFingerprints": _fingerprint(slug, refusal.source, "", number),
         }
 
 
@@ -206,6 +220,7 @@ def _list_results(
             "level": "warning",
             "message": {"text": sanitize(result.text)},
             **_locate(result.source, packages, logical),
+            **_relate(result.related, packages),
             "occurrenceCount": max(result.nodes, 1),
             "partialFingerprints": _fingerprint(slug, result.source, result.op, repeated[key]),
             **({"suppressions": allowed} if allowed else {}),
@@ -224,6 +239,12 @@ def _locate(
     if logical:
         location["logicalLocations"] = list(logical)
     return {"locations": [location]} if location else {}
+
+
+def _relate(places: Sequence[Source], packages: frozenset[str]) -> dict[str, Any]:
+    """The further lines that a cause reaches (3.27.22)."""
+    related = [location for place in places for location in _locate(place, packages)["locations"]]
+    return {"relatedLocations": related} if related else {}
 
 
 def _locate_file(file: str, package: bool) -> dict[str, str]:

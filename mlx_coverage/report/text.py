@@ -19,6 +19,10 @@ from mlx_coverage.report.verdict import (
     describe_blockers,
     describe_cut,
     describe_kernels,
+    describe_mood,
+    describe_outcome,
+    describe_reach,
+    describe_refusals,
     describe_work,
 )
 
@@ -59,12 +63,13 @@ class _Page:
         yield from self._header(report)
         for method in report.methods:
             yield ""
-            yield from self._method(method, named=len(report.methods) > 1)
+            yield from self._method(method, report)
         if len(report.methods) > 1:
             share = format_share(report.delegated, report.nodes)
             yield ""
+            nodes = format_count(report.nodes, "node")
             yield self._style("All methods", "bold") + (
-                f"  {share} on MLX ({report.delegated} of {format_count(report.nodes, 'node')})"
+                f"  {share} {describe_mood(report)}on MLX ({report.delegated} of {nodes})"
                 f" {self.marks['dot']} {format_count(report.partitions, 'partition')}"
             )
         if report.missing:
@@ -95,29 +100,31 @@ class _Page:
         if report.target == "executorch":
             yield self._style("Target: ExecuTorch's own MLX delegate", "bold")
         yield "  ".join(self._stage(stage) for stage in report.stages)
-        failure = report.failure
-        if failure is not None:
+        outcome = list(describe_outcome(report))
+        if outcome:
             yield ""
-            yield from self._wrap(f"{failure.name} failed: {sanitize(failure.sentence)}", 0)
-            yield from self._source(failure.source, 2)
-            if report.methods:
-                yield ""
-                yield "What the delegate would take if the program lowered:"
+        for text in outcome:
+            yield from (self._style(x, "red", "bold") for x in self._wrap(sanitize(text), 0))
+        for source, text in describe_refusals(report):
+            yield ""
+            yield from (self._style(x, "red") for x in self._wrap(sanitize(text), 0))
+            yield from self._source(source, 2)
 
     def _stage(self, stage: Stage) -> str:
         style = {"ok": "green", "failed": "red"}.get(stage.status, "dim")
         return self._style(f"{self.marks[stage.status]} {stage.name}", style)
 
-    def _method(self, method: MethodReport, named: bool) -> Iterator[str]:
+    def _method(self, method: MethodReport, report: CoverageReport) -> Iterator[str]:
         share = format_share(method.delegated, method.nodes)
-        if named:
+        if len(report.methods) > 1:
             yield self._style(sanitize(method.name), "bold")
         if method.nodes == 0:
             yield "n/a: the program has no nodes to run."
             return
         dot = f" {self.marks['dot']} "
         style = "green" if method.fallback == 0 else "yellow" if method.delegated else "red"
-        head = f"{share} on MLX"
+        style = style if report.outcome == "lowers" else "red"
+        head = f"{share} {describe_mood(report)}on MLX"
         fraction = f" ({method.delegated} of {format_count(method.nodes, 'node')})"
         partitions = format_count(method.partitions, "partition")
         rest = partitions + dot + format_count(method.fallback, "fallback node")
@@ -127,7 +134,7 @@ class _Page:
             yield rest
         yield self._bar(method)
         yield from self._wrap(dot.join(describe_work(method)), 0)
-        for text in describe_kernels(method):
+        for text in describe_kernels(method, report):
             yield from (self._style(x, "red", "bold") for x in self._wrap(sanitize(text), 0))
         if method.findings:
             yield ""
@@ -169,6 +176,8 @@ class _Page:
         modules = ", ".join(self._module(module) for module in finding.modules if module.path)
         if modules:
             yield from self._wrap(f"in {modules}", indent)
+        for text in describe_reach(finding):
+            yield from self._wrap(sanitize(text), indent)
         for other in finding.others:
             yield from self._wrap(f"also {other.slug}: {sanitize(other.sentence)}", indent)
         if finding.allowed is not None:

@@ -16,22 +16,53 @@ from mlx_coverage.analyze.model import (
 
 # Blockers that are shown; JSON and HTML hold all of them.
 _BLOCKERS = 3
+# Sizes that depend on data and are named; JSON and HTML hold all of them.
+_SIZES = 3
+# Further lines of a finding that are named; JSON holds all of them.
+_LINES = 4
 # Blockers that a search did not get to, and that are named.
 _UNTRIED = 5
 
 
-def describe_verdict(counts: CoverageReport | MethodReport) -> str:
-    """`66.7 % on MLX (2 of 3 nodes), 1 partition, 1 fallback node`."""
+def describe_outcome(report: CoverageReport) -> Iterator[str]:
+    """What stands before all figures: remarks, and that the program does not lower."""
+    yield from report.remarks
+    if report.outcome == "does not lower":
+        yield "The program does not lower: figures say what would be on MLX if it did."
+
+
+def describe_refusals(report: CoverageReport) -> Iterator[tuple[Source, str]]:
+    """The line and the sentence of each thing that the failed stage refuses."""
+    failure = report.failure
+    if failure is not None:
+        for refusal in failure.refusals:
+            yield refusal.source, f"{failure.name} failed: {refusal.sentence}"
+
+
+def describe_verdict(counts: CoverageReport | MethodReport, report: CoverageReport) -> str:
+    """`66.7 % on MLX (2 of 3 nodes), 1 partition, 1 fallback node`.
+
+    Args:
+        counts: the report, or one of its methods.
+        report: says whether the program lowers.
+    """
     if isinstance(counts, CoverageReport) and not counts.methods:
         return "n/a: no program was planned"
     if counts.nodes == 0:
         return "n/a: the program has no nodes to run"
-    share = format_share(counts.delegated, counts.nodes)
+    share = f"{format_share(counts.delegated, counts.nodes)} {describe_mood(report)}on MLX"
+    if report.outcome == "does not lower":
+        share = f"does not lower: {share}"
     return (
-        f"{share} on MLX ({counts.delegated} of {format_count(counts.nodes, 'node')}), "
+        f"{share} ({counts.delegated} of {format_count(counts.nodes, 'node')}), "
         f"{format_count(counts.partitions, 'partition')}, "
         f"{format_count(counts.nodes - counts.delegated, 'fallback node')}"
     )
+
+
+def describe_mood(report: CoverageReport) -> str:
+    """`would be `, where the program does not lower."""
+    return "would be " if report.outcome == "does not lower" else ""
 
 
 def describe_work(method: MethodReport) -> Iterator[str]:
@@ -44,15 +75,23 @@ def describe_work(method: MethodReport) -> Iterator[str]:
     yield f"{format_share(mlx.bytes, total.bytes)} of {format_bytes(total.bytes)} moved"
     if total.unmodelled:
         yield f"FLOPs of {format_count(total.unmodelled, 'node')} not modelled"
+    estimated = [s for s in method.sizes if s.basis != "example inputs"]
+    if estimated:
+        named = ", ".join(f"{s.symbol} = {s.value}, its {s.basis}" for s in estimated[:_SIZES])
+        further = ", …" if len(estimated) > _SIZES else ""
+        yield f"sizes that depend on data: {named}{further}"
     if method.boundary:
         crossed = format_bytes(method.crossing_bytes)
         yield f"{crossed} in {format_count(len(method.boundary), 'crossing')}"
 
 
-def describe_kernels(method: MethodReport) -> Iterator[str]:
+def describe_kernels(method: MethodReport, report: CoverageReport) -> Iterator[str]:
     """A sentence per fallback op that the runtime could not run, or would compute otherwise."""
     for op in method.kernels_missing:
-        yield f"The program would not load: ExecuTorch has no kernel for {op}."
+        if report.outcome == "does not lower":
+            yield f"ExecuTorch has no kernel for {op}."
+        else:
+            yield f"The program would not load: ExecuTorch has no kernel for {op}."
     for op in method.kernels_wrong:
         yield f"The program would give other numbers: ExecuTorch's kernel of {op} is wrong here."
 
@@ -74,6 +113,17 @@ def describe_blockers(method: MethodReport) -> Iterator[str]:
         partitions = format_count(last.partitions, "partition")
         together = "both together" if count == 2 else f"{count} together"
         yield f"{together} ({names}): {share} on MLX, {partitions}"
+
+
+def describe_reach(finding: Finding) -> Iterator[str]:
+    """Which ops and further lines the cause reaches, where there are several."""
+    if len(finding.ops) > 1:
+        counted = (f"{c.op} x{c.nodes}" if c.nodes > 1 else c.op for c in finding.ops)
+        yield f"reaches {', '.join(counted)}"
+    if finding.lines:
+        places = [place.place for place in finding.lines]
+        further = f" and {len(places) - _LINES} more" if len(places) > _LINES else ""
+        yield f"and the lines {', '.join(places[:_LINES])}{further}"
 
 
 def describe_fixes(finding: Finding) -> Iterator[str]:
@@ -127,7 +177,9 @@ class LineFinding:
         )
         ops: dict[str, int] = {}
         for finding in self.findings:
-            ops[finding.op] = ops.get(finding.op, 0) + finding.count
+            counts = [(count.op, count.nodes) for count in finding.ops]
+            for op, count in counts or [(finding.op, finding.count)]:
+                ops[op] = ops.get(op, 0) + count
         named = ", ".join(f"{op} x{count}" if count > 1 else op for op, count in ops.items())
         allowed = self.findings[0].allowed
         accepted = "" if allowed is None else f" (allowed: {allowed})"

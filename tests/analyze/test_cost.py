@@ -128,7 +128,7 @@ def test_symbolic_sizes_count_as_in_the_example() -> None:
     costs = measure(plan)
     assert costs["aten.mm.default"] == Cost(2 * 5 * 3 * 5, 2 * 60, 100)
     values = [node.meta.get("val") for node in plan.graph.nodes]
-    assert list(list_symbols(values).values()) == [5]
+    assert [(hint.value, hint.basis) for hint in list_symbols(values)] == [(5, "example inputs")]
     tensor = next(v for v in values if isinstance(v, Tensor))
     assert [evaluate_size(size) for size in tensor.shape] == [5, 3]
 
@@ -138,8 +138,34 @@ class Selection(nn.Module):
         return x[x > 0].exp()
 
 
-def test_size_that_depends_on_data_counts_as_little_as_it_can_be() -> None:
+def test_size_that_depends_on_data_counts_at_its_upper_bound() -> None:
     plan = make_plan(Selection(), torch.ones(4))
     costs = measure(plan)
-    assert costs["aten.exp.default"].written == 0
-    assert 0 in list_symbols(node.meta.get("val") for node in plan.graph.nodes).values()
+    assert costs["aten.exp.default"].written == 4 * 4
+    (hint,) = list_symbols(node.meta.get("val") for node in plan.graph.nodes)
+    assert (hint.value, hint.basis) == (4, "upper bound")
+
+
+class Projection(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(256, 128)
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        return self.linear(x[keep])
+
+
+def test_flops_of_kept_rows_are_those_of_all_rows() -> None:
+    plan = make_plan(Projection(), torch.ones(100, 256), torch.ones(100, dtype=torch.bool))
+    assert sum(cost.flops or 0 for cost in measure(plan).values()) == 2 * 100 * 256 * 128
+
+
+class Counted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.bincount(x) + 1
+
+
+def test_size_without_any_bound_counts_as_no_less_than_one() -> None:
+    plan = make_plan(Counted(), torch.ones(4, dtype=torch.int64))
+    (hint,) = list_symbols(node.meta.get("val") for node in plan.graph.nodes)
+    assert (hint.value, hint.basis) == (1, "lower bound")

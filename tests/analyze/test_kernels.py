@@ -9,7 +9,6 @@ from executorch.exir.dialects._ops import ops as exir
 from executorch.runtime import Runtime
 from torch import Tensor, nn
 
-from mlx_coverage.analyze import model
 from mlx_coverage.analyze.kernels import find_missing_kernels, find_wrong_kernels
 from mlx_coverage.registry.reasons import NO_KERNEL, WRONG_KERNEL
 
@@ -80,10 +79,6 @@ class Compute(nn.Module):
 
 
 ODD = torch.tensor([[7, -7, 0], [-5, 5, 3]])
-
-
-def test_report_knows_the_reason_by_its_slug() -> None:
-    assert WRONG_KERNEL.slug == model.WRONG_KERNEL
 
 
 @pytest.mark.parametrize(

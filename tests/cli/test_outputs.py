@@ -154,7 +154,7 @@ def test_unknown_values_are_refused(
         ("better.json", "more-partitions", 1, "plain has 1 partition, 0 before"),
         ("missing.json", "new-fallback", 2, "there is no such file"),
         ("text.json", "new-fallback", 2, "the report is not JSON"),
-        ("other.json", "new-fallback", 2, "schema version 1; accepted: 2"),
+        ("other.json", "new-fallback", 2, "schema version 1; accepted: 3"),
     ],
 )
 def test_baseline(

@@ -210,7 +210,7 @@ def test_github_commands_decode_to_what_was_said(text: str) -> None:
     assert notice == (
         "notice",
         {"title": f"mlx-coverage: {text}.py {text}"},
-        describe_verdict(make_report(text)),
+        describe_verdict(make_report(text), make_report(text)),
     )
 
 
@@ -244,7 +244,7 @@ def test_csv_holds_every_finding() -> None:
 def test_concise_lines_lead_to_the_source() -> None:
     lines = render_concise(make_report()).splitlines()
     assert lines[0].startswith("plain.py:12: op/dtype aten.plain.default x24")
-    assert lines[-1] == f"plain.py: {describe_verdict(make_report())}"
+    assert lines[-1] == f"plain.py: {describe_verdict(make_report(), make_report())}"
     assert "\x1b[1mplain.py:12\x1b[0m: " in render_concise(make_report(), color=True)
 
 
@@ -267,7 +267,7 @@ def test_fixes_are_said_to_be_verified_or_not(form: str) -> None:
 
 def test_nothing_planned_is_not_covered() -> None:
     empty = dataclasses.replace(make_failure(), methods=())
-    assert describe_verdict(empty) == "n/a: no program was planned"
+    assert describe_verdict(empty, empty) == "n/a: no program was planned"
     for form in ("concise", "markdown", "junit", "github", "sarif"):
         assert "100 %" not in RENDERERS[form](empty)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlx_coverage.analyze.model import WRONG_KERNEL, CoverageReport, ReasonText
+from mlx_coverage.analyze.model import CoverageReport
 from mlx_coverage.report import RENDERERS, render_html
 from tests.report.samples import make_report
 
@@ -18,8 +18,7 @@ def test_wrong_kernels_are_said(render: Callable[[CoverageReport], str]) -> None
     report = make_report()
     (method,) = report.methods
     assert "gives other numbers than torch" not in render_html(report)
-    wrong = ReasonText(WRONG_KERNEL, "title", "the sign is another", "remedy", None, None)
-    findings = (replace(method.findings[0], others=(wrong,)), *method.findings[1:])
-    shown = render(replace(report, methods=(replace(method, findings=findings),)))
+    wrong = replace(method, kernels_wrong=("aten.remainder.Scalar",))
+    shown = render(replace(report, methods=(wrong,)))
     assert "other numbers" in shown
     assert "kernel" in shown.partition("other numbers")[2]

@@ -64,10 +64,13 @@ def view_dtype(self, *, result_dtype):
     return mx.view(self, result_dtype)
 
 
+IN_TRAINING = "Call model.eval() before exporting: in training mode dropout draws random numbers."
+
+
 @family.op(
     aten.native_dropout.default,
     samples=draw(input=Tensor(("*S",)), p=Number(0.0, 1.0), train=Choice((False,))),
-    rules=[Dtype("input", FLOAT), OneOf("train", (False,)), NonEmpty("input")],
+    rules=[Dtype("input", FLOAT), OneOf("train", (False,), remedy=IN_TRAINING), NonEmpty("input")],
 )
 def native_dropout(input):
     """native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)"""

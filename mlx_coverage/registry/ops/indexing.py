@@ -85,14 +85,28 @@ def _result_order(axes, rest, rank):
     return [*moved, *range(rank), *range(rank + before, rank + len(rest))]
 
 
+def _names_places(call):
+    return all(index.dtype != torch.bool for index in call.tensors("indices"))
+
+
 @family.op(
     aten.index.Tensor,
     samples=draw(
         groups={"*S": (0, 3)},
         self=tensor("N", "*S"),
-        indices=IndexList(),
+        indices=IndexList(masks=True),
     ),
-    rules=[Dtype("self", ANY), Dtype("indices", INDEX), Rank("self", 1)],
+    rules=[
+        Dtype("self", ANY),
+        Dtype("indices", INDEX | BOOL),
+        Rank("self", 1),
+        Predicate(
+            _names_places,
+            reasons.DATA_DEPENDENT,
+            "numbers of places; how many elements a bool mask keeps depends on its values",
+            "indices",
+        ),
+    ],
 )
 def index(self, indices):
     """index(Tensor self, Tensor?[] indices) -> Tensor"""

@@ -162,6 +162,21 @@ def leaky_relu(self, negative_slope=0.01):
     return mx.where(x > 0, x, x * negative_slope)
 
 
+@family.decomposition(aten.rrelu.default)
+def rrelu(self, lower=0.125, upper=1 / 3, training=False, generator=None):
+    """Outside of training the slope is the mean of its bounds, and nothing is drawn."""
+    if training:
+        return NotImplemented
+    return torch.nn.functional.leaky_relu(self, (lower + upper) / 2)
+
+
+@family.decomposition(aten.rrelu_with_noise_functional.default)
+def rrelu_with_noise(self, noise, lower=0.125, upper=1 / 3, training=False, generator=None):
+    """The same; the noise is returned as it was given."""
+    result = rrelu(self, lower, upper, training)
+    return result if training else (result, noise)
+
+
 @family.op(
     aten.hardtanh.default,
     samples=elementwise(min_val=Choice((-1, -0.5)), max_val=Choice((1, 6))),
