@@ -17,12 +17,11 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
-from mlx_coverage.analyze.kernels import find_missing_kernels
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_node
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.call import canonicalize, name_target
+from mlx_coverage.registry.call import canonicalize, name_node, name_target
 
 _NOT_TAKEN = "was not decomposed or delegated"
 _MISPLACED = re.compile(r"Input spec name \S+ does not match node name")
@@ -36,7 +35,8 @@ _CONVERTED = frozenset(
 _INSTEAD = {
     "flex_attention": "call torch.nn.functional.scaled_dot_product_attention with an attn_mask",
 }
-_DTYPES = re.compile(r"Operator: <EdgeOpOverload: (?P<op>[\w.:]+)>.*?(?P<dtypes>\[.*?\]|\(.*?\))")
+_NO_OUT_VARIANT = "Missing out variants"
+_OP = re.compile(r"\w+::[\w.]+")
 
 
 def explain_refused(
@@ -94,26 +94,25 @@ def explain_unfinished(error: Exception, plans: Mapping[str, PartitionPlan]) -> 
         error: that `to_executorch` raised.
         plans: of the methods.
     """
-    calls = [
-        node
-        for plan in plans.values()
-        for node, placement in plan.placements.items()
-        if isinstance(placement, Fallback)
-    ]
-    missing = find_missing_kernels(
-        node.target for node in calls if not isinstance(node.target, str)
-    )
-    found: dict[Any, CaptureError] = {}
-    for node in calls:
-        reason = missing.get(node.target)  # type: ignore[arg-type]
-        name = name_target(canonicalize(node.target)).rpartition(".")[0]
-        if reason is not None and name.replace(".", "::", 1) in str(error) + name:
-            sentence = f"ExecuTorch cannot write the program: {reason.text}"
-            refusal = CaptureError("edge", reasons.NO_KERNEL, sentence, locate_node(node))
-            found.setdefault(node.target, refusal)
     prefix = "ExecuTorch cannot write the program: "
-    other = CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error, prefix)
-    return list(found.values()) or [other]
+    text = str(error)
+    missing = set(_OP.findall(text)) if _NO_OUT_VARIANT in text else set()
+    found: dict[str, CaptureError] = {}
+    for plan in plans.values():
+        for node, _ in _list_fallbacks(plan):
+            # `shop.push.default` is `shop::push` in ExecuTorch's words.
+            name = name_node(node)
+            namespace, _, op = name.partition(".")
+            if f"{namespace}::{op.removesuffix('.default')}" not in missing:
+                continue
+            sentence = (
+                f"{prefix}{name} has no out variant, which to_executorch asks for; register one "
+                "and its kernel, bring an entry for the op, or write the line with other ops"
+            )
+            refusal = CaptureError("edge", reasons.NO_KERNEL, sentence, locate_node(node))
+            found.setdefault(name, refusal)
+    kind = reasons.DECOMPOSITION_FAILED
+    return list(found.values()) or [CaptureError.from_error("edge", kind, error, prefix)]
 
 
 def list_regions(graph: Graph) -> Iterator[CaptureError]:
