@@ -27,6 +27,7 @@ from executorch.exir import (
 )
 from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 from executorch.exir.passes.memory_planning_pass import MemoryPlanningPass
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -34,6 +35,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from mlx_coverage.analyze.attest import attest_methods
@@ -139,7 +141,9 @@ def _export_strictly_or_not(given: Exportable) -> ExportedProgram:
             program = _call_export(given, strict=False)
         if any(map(_is_traced, program.constants.values())):
             raise RuntimeError("torch.export left tensors in the program that hold no values")
-        return program
+        if _is_functional(program):
+            return program
+        raise RuntimeError("torch cannot functionalise the exported model")
     except (Exception, SystemExit):
         with suppress(Exception, SystemExit), redirect_stderr(io.StringIO()):
             strict = _call_export(given, strict=True)
@@ -147,6 +151,26 @@ def _export_strictly_or_not(given: Exportable) -> ExportedProgram:
             raise
     sys.stderr.write("mlx-coverage: exported with strict=True, as torch.export's default fails\n")
     return strict
+
+
+def _is_functional(program: ExportedProgram) -> bool:
+    """Whether torch can take the writes out of the program: not those into a lifted constant.
+
+    transformers' caches are attributes that the default way of export lifts.
+    """
+    kinds = {spec.kind for spec in program.graph_signature.input_specs}
+    written = any(
+        isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+        for node in program.graph.nodes
+    )
+    if InputKind.CONSTANT_TENSOR not in kinds or not written:
+        return True
+    try:
+        program.run_decompositions({})
+    except Exception:  # noqa: BLE001  (torch says it in many ways)
+        forget_pending(program)
+        return False
+    return True
 
 
 def _call_export(given: Exportable, strict: bool) -> ExportedProgram:

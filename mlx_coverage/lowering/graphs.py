@@ -90,14 +90,19 @@ def isolate(program: ExportedProgram, graph: Graph | None = None) -> ExportedPro
     decompositions share with the program that the user gave.
     """
     isolated = copy.copy(program)
-    isolated._state_dict = dict(program.state_dict)
-    isolated._constants = dict(program.constants)
+    isolated._state_dict = {name: _detach(value) for name, value in program.state_dict.items()}
+    isolated._constants = {name: _detach(value) for name, value in program.constants.items()}
     if graph is not None:
         own, copies = Graph(), dict[Node, Node]()
         own.output(own.graph_copy(graph, copies)).meta = dict(graph.output_node().meta)
         isolated._graph_module = GraphModule(program.graph_module, own)
         isolated._graph_module.meta = dict(program.graph_module.meta)
     return isolated
+
+
+def _detach(value: Any) -> Any:
+    # ExecuTorch copies them, which autograd's results refuse.
+    return value.detach() if isinstance(value, torch.Tensor) and not value.is_leaf else value
 
 
 def agree(found: Any, expected: Any) -> bool:
