@@ -26,6 +26,7 @@ from torch._prims_common import compute_elementwise_output_logical_to_physical_p
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from mlx_coverage.lowering.complex_numbers import carry_complex_calls
 from mlx_coverage.lowering.composites import collect_once, count_composites
 from mlx_coverage.lowering.edge import forget_redefined_ops
 from mlx_coverage.lowering.grouping import group_queries
@@ -86,6 +87,7 @@ def decompose_functional(
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
     if any([_slice_splits(prepared), flatten_positions(prepared)]):
         prepared = isolate(run_decompositions(prepared, rest))
+    carry_complex_calls(prepared)
     forget_redefined_ops(prepared)
     return prepared
 

@@ -23,6 +23,7 @@ from mlx_coverage.registry.call import canonicalize, name_target
 from mlx_coverage.registry.judge import Supported, Unsupported, Verdict, judge_node
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
+from mlx_coverage.registry.standins import is_standin
 
 # Checks that export leaves behind: true by then, and no work.
 _ASSERTIONS = frozenset(
@@ -314,7 +315,7 @@ def _refuse_small(
     members: Sequence[Node], verdicts: Mapping[Node, Verdict], options: Options
 ) -> Reason | None:
     specs = [v.spec for v in map(verdicts.get, members) if isinstance(v, Supported)]
-    if any(spec.whole for spec in specs):
+    if any(spec.whole for spec in specs) or any(is_standin(node.target) for node in members):
         return None  # kept whole for us: nothing else can run it
     work = sum(not spec.view for spec in specs)
     # ExecuTorch takes no delegate that gives numbers alone.

@@ -1,11 +1,11 @@
-"""Matrix products. MLX multiplies floating types only and accumulates halves in float32.
+"""Matrix products, of floating and complex types. MLX accumulates halves in float32.
 
 `matmul`, `dot`, `mv`, `outer` and `einsum` arrive decomposed into these and views.
 """
 
 import torch
 
-from mlx_coverage.registry.dtypes import FLOAT
+from mlx_coverage.registry.dtypes import COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import add_product
 from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
@@ -24,7 +24,7 @@ TF32 = Limitation(
 
 
 def _floats(*names):
-    return [*(Dtype(name, FLOAT) for name in names), SameDtype(names)]
+    return [*(Dtype(name, FLOAT | COMPLEX) for name in names), SameDtype(names)]
 
 
 @family.op(
