@@ -11,6 +11,12 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import (
+    INEXACT_TERMS,
+    INFINITE_OPERAND,
+    INFINITE_PRODUCT,
+    ZERO_DIVISOR,
+)
 from mlx_coverage.registry.ops.operands import (
     as_arrays,
     convert,
@@ -52,12 +58,14 @@ for accepted, function, scalar, tensor in (
 family.binary(
     ANY | COMPLEX,
     {aten.mul.Scalar: widened(mx.multiply), aten.mul.Tensor: widened(mx.multiply)},
+    limitations=(INFINITE_PRODUCT,),
 )
 family.binary(ANY, {aten.maximum.default: mx.maximum, aten.minimum.default: mx.minimum})
 family.binary(
     ANY | COMPLEX,
     {aten.div.Scalar: widened(mx.divide), aten.div.Tensor: widened(mx.divide)},
     promotion=Promotion.INT_TO_FLOAT,
+    limitations=(INFINITE_OPERAND, ZERO_DIVISOR),
 )
 family.binary(ANY, {aten.atan2.default: mx.arctan2}, promotion=Promotion.INT_TO_FLOAT)
 family.binary(
@@ -89,12 +97,14 @@ def _add_scaled(combine, a, b, alpha):
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
     rules=[Dtype("self", ANY | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.add.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
     rules=[Dtype("self", ANY | COMPLEX), Dtype("other", ANY | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 def add(self, other, alpha=1):
     """add(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
@@ -106,12 +116,14 @@ def add(self, other, alpha=1):
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
     rules=[Dtype("self", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.sub.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
     rules=[Dtype("self", NUMBER | COMPLEX), Dtype("other", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 def sub(self, other, alpha=1):
     """sub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
@@ -239,12 +251,15 @@ def pow(self, exponent):
     samples=elementwise(exponent=Choice((0, 1, 2, 3, 7))),
     rules=[Dtype("self", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=(INFINITE_OPERAND,),
 )
 def pow_of_number(self, exponent):
     """pow(Tensor self, Scalar exponent) -> Tensor"""
     x, power = as_arrays(self, exponent)
     if is_array(exponent):  # a complex number
         return mx.power(x, power)
+    if exponent in (0, 1):
+        return x if exponent else mx.full(x.shape, 1, x.dtype)
     # As torch: the common powers are products and roots, which differ in -inf and -0.0.
     if exponent == 2:
         return mx.square(x)

@@ -11,18 +11,42 @@ from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.rules import Dtype, Rank
 from mlx_coverage.registry.samples import draw, tensor
-from mlx_coverage.registry.spec import Family, Promotion
+from mlx_coverage.registry.spec import Family, Limitation, Promotion
 
 aten = torch.ops.aten
 family = Family("complex_numbers")
 _REAL = frozenset({torch.float32})
 
-family.unary(COMPLEX, {aten._conj.default: mx.conjugate})
-family.unary(
+INFINITE_PRODUCT = Limitation(
+    "where a factor is infinite, a complex product is infinite; torch's has NaN in its parts",
+    "MLX multiplies on a CPU as Annex G of C99 says, torch as in school",
     COMPLEX,
-    {aten._conj_physical.default: mx.conjugate, aten.conj_physical.default: mx.conjugate},
-    whole=True,
+    avoids="inf",
 )
+INEXACT_TERMS = tuple(
+    Limitation(
+        f"where one part of a complex term is {what}, the other is a number; in torch it is NaN",
+        "torch multiplies by the complex `alpha`, also where it is 1",
+        COMPLEX,
+        avoids=avoids,
+    )
+    for what, avoids in (("infinite", "inf"), ("NaN", "nan"))
+)
+INFINITE_OPERAND = Limitation(
+    "at a complex infinity other parts are NaN, or zeros, than torch's",
+    "torch's kernels are made of products, and MLX's of a C++ library's functions",
+    COMPLEX,
+    avoids="inf",
+)
+ZERO_DIVISOR = Limitation(
+    "a complex quotient by -0.0 is infinite with the other sign",
+    "torch divides by the absolute value of a divisor that is zero",
+    COMPLEX,
+    avoids="negative_zero",
+)
+
+family.unary(COMPLEX, {aten._conj.default: mx.conjugate})
+family.unary(COMPLEX, {aten._conj_physical.default: mx.conjugate}, whole=True)
 family.unary(FLOAT | COMPLEX, {aten._neg_view.default: mx.negative})
 
 

@@ -79,10 +79,19 @@ def widen_half(a):
     return mx.astype(a, mx.float32) if is_half(a.dtype) else a
 
 
+def _is_one(value):
+    return not is_array(value) and value == 1
+
+
 def add_product(self, a, b, beta=1, alpha=1):
     """`beta * self + alpha * (a @ b)`; `self` is not read, and may hold NaN, where beta is 0."""
-    if is_array(alpha) or is_array(beta):  # complex numbers
-        return self * beta + mx.matmul(a, b) * alpha
+    if self.dtype == mx.complex64:
+        # Also where they are 1, MLX's addmm multiplies by them, which spreads NaN between parts.
+        product = mx.matmul(a, b)
+        product = product if _is_one(alpha) else product * alpha
+        if not is_array(beta) and beta == 0:
+            return product
+        return product + (self if _is_one(beta) else self * beta)
     if alpha == 1 and beta == 0:
         return mx.matmul(a, b)
     if alpha == 1 and all(size != 0 for size in a.shape):

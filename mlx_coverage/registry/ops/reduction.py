@@ -10,6 +10,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import make_complex
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
 from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
@@ -42,6 +43,8 @@ def _reduce(function, x, dim=None, keepdim=False):
     listed = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
     reduced = {axis % x.ndim for axis in listed}
     kept = [1 if i in reduced else n for i, n in enumerate(x.shape) if keepdim or i not in reduced]
+    if function is mx.mean and x.dtype == mx.complex64:
+        return make_complex(*[mx.full(kept, math.nan, mx.float32)] * 2)
     dtype = mx.bool_ if function in (mx.any, mx.all) else x.dtype
     return mx.full(kept, _IDENTITIES[function], dtype)
 
@@ -63,8 +66,9 @@ def sum(self, dim, keepdim=False, *, result_dtype):
     return _reduce(mx.sum, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
 
-def _widen(x):
-    return x if x.dtype == mx.complex64 else mx.astype(x, mx.float32)
+def _widen(x, dtype=None):
+    """`x` in the dtype in which its mean in `dtype` is formed: float32, or complex64."""
+    return mx.astype(x, mx.complex64 if (dtype or x.dtype) == mx.complex64 else mx.float32)
 
 
 @family.op(
@@ -72,9 +76,9 @@ def _widen(x):
     samples=elementwise(),
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
 )
-def mean_of_all(self):
+def mean_of_all(self, *, result_dtype):
     """mean(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.mean, _widen(self))
+    return _reduce(mx.mean, _widen(self, result_dtype))
 
 
 @family.op(
@@ -82,9 +86,9 @@ def mean_of_all(self):
     samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
 )
-def mean(self, dim, keepdim=False):
+def mean(self, dim, keepdim=False, *, result_dtype):
     """mean(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.mean, _widen(self), dim, keepdim)
+    return _reduce(mx.mean, _widen(self, result_dtype), dim, keepdim)
 
 
 @family.op(
@@ -107,6 +111,13 @@ def prod(self, dim, keepdim=False, *, result_dtype):
     return _reduce(mx.prod, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
 
+def _average(x, dim, keepdim):
+    """The mean, of the parts where `x` is complex: a complex divisor would mix them."""
+    if x.dtype != mx.complex64:
+        return _reduce(mx.mean, x, dim, keepdim)
+    return make_complex(*(_reduce(mx.mean, part(x), dim, keepdim) for part in (mx.real, mx.imag)))
+
+
 def _square(x):
     if x.dtype != mx.complex64:
         return x * x
@@ -117,16 +128,16 @@ def _square(x):
 def _moments(x, dim, correction, keepdim):
     """Variance and mean in two passes: the sum of squares would cancel."""
     x = _widen(x)
-    center = _reduce(mx.mean, x, dim, True)
+    center = _average(x, dim, True)
     deviation = x - center
     # The mean of large numbers is rounded, even of equal ones: all deviations are off by that.
-    deviation = deviation - _reduce(mx.mean, deviation, dim, True)
+    deviation = deviation - _average(deviation, dim, True)
     total = 1
     for axis in (dim or range(x.ndim)) if x.ndim > 0 else ():
         total = total * x.shape[axis]
     freedom = mx.maximum(mx.array(total, mx.float32) - (1 if correction is None else correction), 0)
     variance = _reduce(mx.sum, _square(deviation), dim, keepdim) / freedom
-    return variance, center if keepdim else _reduce(mx.mean, x, dim)
+    return variance, center if keepdim else _average(x, dim, False)
 
 
 _CORRECTION = Choice((None, 0, 1, 0.5))

@@ -4,6 +4,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, ResultDtype
 from mlx_coverage.registry.samples import Dim, elementwise
@@ -48,6 +49,13 @@ def cumsum(self, dim, *, result_dtype):
             _WIDE_PRODUCTS,
             FLOAT,
             avoids="inf",
+        ),
+        INFINITE_PRODUCT,
+        Limitation(
+            "NaN in one part of the first complex element stays in that part; torch's is in both",
+            "torch multiplies the element by the 1 that it starts from",
+            COMPLEX,
+            avoids="nan",
         ),
     ),
     whole=True,

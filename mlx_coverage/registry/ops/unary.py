@@ -9,6 +9,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, FLOAT, INTEGER, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import INFINITE_OPERAND, ZERO_DIVISOR
 from mlx_coverage.registry.rules import Dtype, OneOf
 from mlx_coverage.registry.samples import Choice, Integer, Number, elementwise
 from mlx_coverage.registry.spec import Family, Limitation, Promotion, Tolerance
@@ -54,17 +55,42 @@ family.unary(
         aten.exp.default: mx.exp,
         aten.log.default: mx.log,
         aten.log10.default: mx.log10,
-        aten.log1p.default: mx.log1p,
         aten.log2.default: mx.log2,
-        aten.reciprocal.default: mx.reciprocal,
-        aten.rsqrt.default: mx.rsqrt,
-        aten.sigmoid.default: _sigmoid,
         aten.sinh.default: mx.sinh,
         aten.sqrt.default: mx.sqrt,
         aten.tan.default: mx.tan,
         aten.tanh.default: mx.tanh,
     },
     promotion=Promotion.INT_TO_FLOAT,
+)
+family.unary(
+    ANY | COMPLEX,
+    {
+        aten.log1p.default: mx.log1p,
+        aten.rsqrt.default: mx.rsqrt,
+    },
+    promotion=Promotion.INT_TO_FLOAT,
+    limitations=(INFINITE_OPERAND,),
+)
+family.unary(
+    ANY | COMPLEX,
+    {aten.reciprocal.default: mx.reciprocal},
+    promotion=Promotion.INT_TO_FLOAT,
+    limitations=(INFINITE_OPERAND, ZERO_DIVISOR),
+)
+family.unary(
+    ANY | COMPLEX,
+    {aten.sigmoid.default: _sigmoid},
+    promotion=Promotion.INT_TO_FLOAT,
+    limitations=(
+        INFINITE_OPERAND,
+        Limitation(
+            "where the exponential of a complex number overflows, the result is 0; torch's is NaN",
+            "torch divides by an infinite number as in school",
+            COMPLEX,
+            avoids="overflow",
+        ),
+    ),
 )
 # ExecuTorch takes ops that are neither core nor decomposed only where a delegate keeps them whole.
 family.unary(
