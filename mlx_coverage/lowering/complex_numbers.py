@@ -1,8 +1,9 @@
 """Calls on complex numbers, carried past ExecuTorch's check of dtypes.
 
-ExecuTorch's tensors may be complex, but its edge dialect lists complex dtypes for few ops and
-its verifier refuses all others before a delegate is asked. Such a call travels as the stand-in
-of its op, in our namespace, which the verifier lets pass; the registry judges it as the op.
+ExecuTorch's tensors may be complex, but its edge dialect lists complex dtypes for few ops, and
+its verifier refuses others before a delegate is asked; what it lets pass has mostly no kernel for
+them. Such a call travels as the stand-in of its op, in our namespace, which the verifier lets
+pass; the registry judges it as the op.
 """
 
 from typing import Any
@@ -13,26 +14,38 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mlx_coverage.lowering.edge import takes_dtypes
 from mlx_coverage.registry.standins import define_standin
+
+aten = torch.ops.aten
+
+# What ExecuTorch's verifier lets pass with complex numbers, and its kernels take.
+PORTABLE = frozenset(
+    {
+        *(aten.clone.default, aten.expand.default, aten.permute.default, aten.slice.Tensor),
+        *(aten.squeeze.dims, aten.unsqueeze.default, aten.view_as_real.default),
+        *(aten._fft_r2c.default, aten._fft_c2r.default),
+    }
+)
 
 
 def carry_complex_calls(program: ExportedProgram) -> None:
-    """Put stand-ins in the place of what ExecuTorch would refuse for a complex dtype.
+    """Put stand-ins in the place of calls on complex numbers that ExecuTorch cannot run.
 
     Args:
         program: functional and decomposed, in ATen; changed in place.
     """
     for node in list(program.graph.nodes):
         op = node.target
-        if node.op != "call_function" or not isinstance(op, OpOverload) or op.namespace != "aten":
+        if node.op != "call_function" or not isinstance(op, OpOverload):
             continue
-        if not _is_complex(node):
-            continue
-        copying = (get_view_copy_of_view_op(op._schema) if op.is_view else None) or op
-        if not takes_dtypes(node, copying):
+        if op.namespace == "aten" and op not in PORTABLE and _is_complex(node):
             _lift_numbers(node, op)
-            node.target = define_standin(copying)
+            node.target = define_standin(_find_copying(op))
+
+
+def _find_copying(op: OpOverload) -> OpOverload:
+    # The program is functional: a view of ours would be an alias that torch cannot follow.
+    return (get_view_copy_of_view_op(op._schema) if op.is_view else None) or op
 
 
 def _is_complex(node: Node) -> bool:
@@ -50,16 +63,15 @@ def _is_complex(node: Node) -> bool:
 
 
 def _lift_numbers(node: Node, op: OpOverload) -> None:
-    """Give a tensor where the call has a number for one, which torch takes for its own ops only."""
+    """Give a tensor where the call has a number for one, which torch takes in its own ops only."""
     for position, argument in enumerate(op._schema.arguments[: len(node.args)]):
         value = node.args[position]
         if str(argument.type) != "Tensor" or not isinstance(value, (int, float, complex)):
             continue
-        dtype = torch.complex64 if isinstance(value, complex) else torch.tensor(value).dtype
-        full = torch.ops.aten.full.default
+        is_complex = isinstance(value, complex)
+        dtype = torch.complex64 if is_complex else torch.tensor(value).dtype
+        full = define_standin(aten.full.default) if is_complex else aten.full.default
         with node.graph.inserting_before(node):
-            lifted = node.graph.call_function(
-                define_standin(full) if dtype.is_complex else full, ([], value), {"dtype": dtype}
-            )
+            lifted = node.graph.call_function(full, ([], value), {"dtype": dtype})
         lifted.meta = {**node.meta, "val": node.meta["val"].new_full((), value, dtype=dtype)}
         node.update_arg(position, lifted)

@@ -165,17 +165,6 @@ class _Validator(EdgeOpArgValidator, _Recalled):
     """ExecuTorch's check of dtypes, computing nothing."""
 
 
-def takes_dtypes(node: Node, op: OpOverload) -> bool:
-    """Whether ExecuTorch's edge dialect lists the dtypes of a call among those of the op."""
-    namespace, _, name = op._schema.name.partition("::")
-    packet = getattr(getattr(exir_ops.edge, namespace), name)
-    validator = _Validator(GraphModule({}, Graph()))
-    validator.node = node
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
-    validator.call_function(getattr(packet, op._overloadname), args, kwargs)
-    return not validator.violating_ops
-
-
 class _SharedPass(ExportPass):
     """Computes results only of calls that differ from those of the graph."""
 

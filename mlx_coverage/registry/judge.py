@@ -9,6 +9,7 @@ from torch.fx import Node
 
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Call, Target, canonicalize, name_target
+from mlx_coverage.registry.dtypes import MLX_NAMES, name_dtype
 from mlx_coverage.registry.reasons import Reason, order_reasons
 from mlx_coverage.registry.spec import OpSpec, Registry
 
@@ -61,6 +62,7 @@ def judge(call: Call, registry: Registry) -> Verdict:
         return known
     found = [reason for rule in known.spec.rules for reason in rule.check(call)]
     found += _refuse_dynamic_numbers(call)
+    found += _refuse_strange_results(call)
     return Unsupported(order_reasons(found)) if found else known
 
 
@@ -71,6 +73,14 @@ def _refuse_dynamic_numbers(call: Call) -> Iterator[Reason]:
             kind = "float" if isinstance(value, torch.SymFloat) else "bool"
             text = f"`{name}` is a dynamic {kind}; accepted: a static one, or a dynamic int"
             yield Reason(reasons.DYNAMIC_ARGUMENT, text, name)
+
+
+def _refuse_strange_results(call: Call) -> Iterator[Reason]:
+    # Such as complex32, of a half and a complex number.
+    for result in call.results:
+        if isinstance(result, torch.Tensor) and result.dtype not in MLX_NAMES:
+            text = f"the result is {name_dtype(result.dtype)}, a dtype that MLX does not have"
+            yield Reason(reasons.DTYPE, text)
 
 
 def _judge_target(target: Target, registry: Registry) -> Verdict:

@@ -16,6 +16,9 @@ from mlx_coverage.registry.call import Call
 from mlx_coverage.registry.dtypes import list_dtypes, name_dtype
 from mlx_coverage.registry.reasons import Reason, ReasonKind
 
+# A cast would drop the imaginary part.
+_PARTS = "Write the op in terms of the real and imaginary parts, `x.real` and `x.imag`."
+
 
 class Rule(Protocol):
     """What every rule of the vocabulary offers."""
@@ -44,6 +47,7 @@ class Dtype:
                     f"`{self.argument}` is {name_dtype(dtype)}; "
                     f"accepted: {list_dtypes(self.accepted)}",
                     self.argument,
+                    advice=_PARTS if dtype == torch.complex64 else None,
                 )
 
     def describe(self) -> str:
@@ -63,6 +67,7 @@ class ResultDtype:
                     reasons.DTYPE,
                     f"the result is {name_dtype(result.dtype)}; "
                     f"accepted: {list_dtypes(self.accepted)}",
+                    advice=_PARTS if result.dtype == torch.complex64 else None,
                 )
 
     def describe(self) -> str:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlx_coverage.lowering.complex_numbers import PORTABLE
+from mlx_coverage.lowering.plan import Fallback
 from tests.e2e.closeness import assert_close
 from tests.e2e.lowering import lower, run_eagerly
 
@@ -372,3 +374,81 @@ def test_idiom_is_one_delegate(name: str) -> None:
 def _split(results: list[Tensor]) -> list[Tensor]:
     """Complex results as pairs, so that each part is compared on its own."""
     return [torch.view_as_real(r.resolve_conj()) if r.is_complex() else r for r in results]
+
+
+class Resonator(nn.Module):
+    """A buffer of complex numbers that every call turns and drives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.full((3,), 1 + 1j))
+        self.register_buffer("pole", torch.polar(torch.rand(3), torch.rand(3)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.state.copy_(self.state * self.pole + x)
+        return self.state.real * 2, self.state.clone()
+
+
+@pytest.mark.parametrize("excluded", [(), ("aten.view_as_real.default",)])
+def test_complex_state_is_kept_over_calls(excluded: tuple[str, ...]) -> None:
+    model = Resonator()
+    x = normal(3)
+    lowered = lower(model, x, exclude_ops=excluded)
+    # Where the op stays with ExecuTorch, complex tensors cross to it and back.
+    assert (len(lowered.delegates()), lowered.fallbacks()) == (1 + len(excluded), [*excluded])
+    run = lowered.start()
+    for _ in range(3):
+        assert_close(*map(_split, (run(x), run_eagerly(model, x))))
+
+
+def test_frames_of_dynamic_length() -> None:
+    model = Model(IDIOMS["long_convolution"])
+    model.idiom = Idiom(_filter_any_length, (), {})
+    x, longer = normal(2, 20), normal(2, 31)
+    lowered = lower(model, x, dynamic_shapes=(({1: torch.export.Dim("n", min=8, max=64)},),))
+    assert (len(lowered.delegates()), lowered.fallbacks()) == (1, [])
+    run = lowered.start()
+    for given in (x, longer):
+        assert_close(*map(_split, (run(given), run_eagerly(model, given))))
+
+
+def _filter_any_length(m: Any, x: Tensor) -> Any:
+    spectrum = torch.fft.fft(x) * torch.exp(-1j * torch.arange(x.shape[1]))
+    return torch.fft.ifft(spectrum).real, spectrum.conj()
+
+
+class Portable(nn.Module):
+    """What stays in ATen with complex numbers."""
+
+    def forward(self, z: Tensor, x: Tensor) -> Any:
+        moved = z.permute(1, 0)[:, 1:].unsqueeze(1).unsqueeze(0)
+        return (
+            moved.squeeze((0, 2)), moved.expand(3, -1, -1, -1), z[1:].clone(),
+            torch.view_as_real(z), torch.fft.rfft(x),
+            torch.ops.aten._fft_c2r(z, [1], 0, 6),
+        )  # fmt: skip
+
+
+def test_what_stays_in_aten_has_kernels() -> None:
+    inputs = (complex_normal(3, 4), normal(2, 6))
+    lowered = lower(Portable(), *inputs, exclude_node=lambda node: True)
+    assert {str(op) for op in PORTABLE} == set(lowered.fallbacks())
+    assert_close(*map(_split, (lowered.start()(*inputs), run_eagerly(Portable(), *inputs))))
+
+
+class Inverse(nn.Module):
+    """An op of complex numbers that the registry does not take, amid those that it does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.acos(x * 2j).abs()
+
+
+def test_refused_op_hides_nothing_of_the_plan() -> None:
+    lowered = lower(Inverse(), normal(3))
+    assert lowered.fallbacks() == ["aten.acos.default"]
+    assert len(lowered.delegates()) == 2
+    (refused,) = (
+        p for p in lowered.plans["forward"].placements.values() if isinstance(p, Fallback)
+    )
+    (reason,) = refused.reasons
+    assert (reason.slug, "`x.imag`" in reason.remedy) == ("op/dtype", True)

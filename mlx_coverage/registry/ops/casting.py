@@ -57,7 +57,6 @@ def copy(self, src, *, result_dtype):
     aten.view.dtype,
     samples=draw(self=Tensor(("*S", 8)), dtype=_choose(NUMBER | COMPLEX)),
     rules=[Dtype("self", NUMBER | COMPLEX), ResultDtype(NUMBER | COMPLEX), Rank("self", 1)],
-    view=True,
 )
 def view_dtype(self, *, result_dtype):
     """view(Tensor(a) self, ScalarType dtype) -> Tensor(a)"""

@@ -32,8 +32,8 @@ family = Family("indexing")
 
 INT64_SCATTER = Limitation(
     "it raises on MLX's CUDA build",
-    "GPU scatter does not yet support int64",
-    frozenset({torch.int64}),
+    "GPU scatter does not yet support elements of 64 bits",
+    frozenset({torch.int64}) | COMPLEX,
     device="gpu",
 )
 
