@@ -13,6 +13,7 @@ from torch._export.passes.replace_view_ops_with_view_copy_ops_pass import get_vi
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from mlx_coverage.registry.standins import define_standin
 
@@ -27,6 +28,8 @@ PORTABLE = frozenset(
     }
 )
 
+_PLACES = frozenset({"device", "pin_memory", "layout"})
+
 
 def carry_complex_calls(program: ExportedProgram) -> None:
     """Put stand-ins in the place of calls on complex numbers that ExecuTorch cannot run.
@@ -38,9 +41,25 @@ def carry_complex_calls(program: ExportedProgram) -> None:
         op = node.target
         if node.op != "call_function" or not isinstance(op, OpOverload):
             continue
-        if op.namespace == "aten" and op not in PORTABLE and _is_complex(node):
-            _lift_numbers(node, op)
-            node.target = define_standin(_find_copying(op))
+        if op in PORTABLE or not _can_stand_in(node, op) or not _is_complex(node):
+            continue
+        _lift_numbers(node, op)
+        # Fake tensors follow a device in torch's own ops only; here there is but one.
+        node.kwargs = {name: v for name, v in node.kwargs.items() if name not in _PLACES}
+        node.target = define_standin(_find_copying(op))
+
+
+def _can_stand_in(node: Node, op: OpOverload) -> bool:
+    """Whether fake tensors compute the call also under another name of its op."""
+    keys = (torch._C.DispatchKey.Meta, torch._C.DispatchKey.CompositeExplicitAutograd)
+    return (
+        op.namespace == "aten"
+        and not (
+            torch.Tag.dynamic_output_shape in op.tags
+            and free_unbacked_symbols(node.meta.get("val"))
+        )
+        and any(map(op.has_kernel_for_dispatch_key, keys))
+    )
 
 
 def _find_copying(op: OpOverload) -> OpOverload:
