@@ -129,7 +129,7 @@ def _describe(name: str, head: Cause, places: Sequence[tuple[Source, str]]) -> C
         since += f" (and {', '.join(map(str, further[:4]))}{', …' if len(further) > 4 else ''})"
     accepted = head.reason.text.partition("; ")[2]
     text = f"{name} since {since}{f', {what}' if what else ''}; {accepted}"
-    reason = replace(head.reason, text=text, argument=None, remedy=_advise(what, name))
+    reason = replace(head.reason, text=text, argument=None, advice=_advise(what, name))
     return Cause(head.op, reason, source, name)
 
 

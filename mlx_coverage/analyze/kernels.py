@@ -20,6 +20,7 @@ from torch.fx import Node
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Target, canonicalize
 from mlx_coverage.registry.reasons import Reason
+from mlx_coverage.registry.standins import is_standin, resolve_standin
 
 # Control flow that ExecuTorch's emitter takes, and its calls of delegates.
 _INSTRUCTIONS = frozenset(
@@ -49,7 +50,13 @@ def find_missing_kernels(targets: Iterable[Target]) -> dict[Target, Reason]:
     }
     for target in calls:
         name = _name_kernel(target)
-        if name is None:
+        if is_standin(target):
+            op = _join(resolve_standin(_get_overload(target)))
+            text = (
+                f"ExecuTorch takes no complex numbers in {op}: it runs in a delegate, or not at all"
+            )
+            found[target] = Reason(reasons.NO_KERNEL, text)
+        elif name is None:
             text = (
                 f"{_join(_get_overload(target))} has no out variant, which to_executorch asks for"
             )

@@ -361,12 +361,7 @@ def describe_reason(reason: Reason) -> ReasonText:
     """The reason as the report holds it."""
     kind = reason.kind
     return ReasonText(
-        kind.slug,
-        kind.title,
-        reason.text,
-        reason.remedy or kind.remedy,
-        reason.argument,
-        reason.culprit,
+        kind.slug, kind.title, reason.text, reason.remedy, reason.argument, reason.culprit
     )
 
 

@@ -25,6 +25,7 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from mlx_coverage.lowering.complex_numbers import carry_complex_calls
 from mlx_coverage.lowering.graphs import (
     drop_history,
     inline_graph,
@@ -117,6 +118,7 @@ def decompose_functional(
     if any([step(prepared) for step in steps]):
         prepared = isolate(run_decompositions(prepared, rest))
     promote_operands(prepared)
+    carry_complex_calls(prepared)
     separate_new_values(prepared)
     forget_redefined_ops(prepared)
     return prepared

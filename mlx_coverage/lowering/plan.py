@@ -23,6 +23,7 @@ from mlx_coverage.registry.call import canonicalize, name_node, name_target
 from mlx_coverage.registry.judge import Supported, Unsupported, Verdict, judge_node
 from mlx_coverage.registry.reasons import Reason
 from mlx_coverage.registry.spec import Registry
+from mlx_coverage.registry.standins import is_standin
 
 _EXCLUDED = "mlx_coverage.excluded"
 # Checks that export leaves behind: true by then, and no work.
@@ -365,7 +366,7 @@ def _refuse_small(
     members: Sequence[Node], verdicts: Mapping[Node, Verdict], options: Options
 ) -> Reason | None:
     specs = [v.spec for v in map(verdicts.get, members) if isinstance(v, Supported)]
-    if any(spec.whole for spec in specs):
+    if any(spec.whole for spec in specs) or any(is_standin(node.target) for node in members):
         return None  # kept whole for us: nothing else can run it
     work = sum(not spec.view for spec in specs)
     # ExecuTorch takes no delegate that gives numbers alone.
@@ -376,7 +377,7 @@ def _refuse_small(
     if work == 0:
         text = f"its partition holds only views and sizes{beside}"
         remedy = "" if culprit else "Nothing is to be mended: views and sizes compute nothing."
-        return Reason(reasons.NEIGHBOURS, text, culprit=culprit, remedy=remedy)
+        return Reason(reasons.NEIGHBOURS, text, culprit=culprit, advice=remedy)
     text = f"its partition holds {work} computing nodes{beside}; wanted: at least "
     return Reason(reasons.SMALL_ISLAND, text + str(options.min_partition_size), culprit=culprit)
 

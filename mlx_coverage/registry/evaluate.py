@@ -25,7 +25,7 @@ def evaluate(spec: OpSpec, call: Call, arguments: Mapping[str, Any]) -> Any:
         spec: the entry.
         call: the same call on torch metadata; decides promotion and result dtypes.
         arguments: by ATen name: tensors as MLX arrays (or recorded ones), sizes as ints,
-            dtypes as torch dtypes.
+            dtypes as torch dtypes. Complex numbers reach the implementation as arrays.
 
     Returns:
         One array, or a tuple in schema order, in torch's result dtypes; a number for an
@@ -43,6 +43,10 @@ def evaluate(spec: OpSpec, call: Call, arguments: Mapping[str, Any]) -> Any:
         promoted = _promote(flat, kind)
         for name in names & values.keys():
             values[name] = _cast_tensors(values[name], call.arguments[name], promoted)
+    values = {
+        name: _make_complex(value) if isinstance(value, complex) else value
+        for name, value in values.items()
+    }
     if "result_dtype" in accepted:
         values["result_dtype"] = mlx_dtype(call.results[0].dtype)
     values = {
@@ -92,6 +96,11 @@ def _cast_tensors(value: Any, meta: Any, dtype: torch.dtype) -> Any:
     if isinstance(meta, (list, tuple)):
         return [_cast_tensors(v, m, dtype) for v, m in zip(value, meta, strict=True)]
     return value
+
+
+def _make_complex(value: complex) -> Any:
+    # MLX takes Python's complex numbers, a recorded program real ones only.
+    return mx.squeeze(mx.view(mx.array([value.real, value.imag], mx.float32), mx.complex64), 0)
 
 
 def _cast_results(results: Any, expected: tuple[Any, ...]) -> Any:

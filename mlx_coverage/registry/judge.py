@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Call, Target, canonicalize, find_callee, name_target
+from mlx_coverage.registry.dtypes import MLX_NAMES, name_dtype
 from mlx_coverage.registry.reasons import Reason, order_reasons
 from mlx_coverage.registry.spec import OpSpec, Registry
 
@@ -81,6 +82,7 @@ def judge(call: Call, registry: Registry) -> Verdict:
         return known
     found = [reason for rule in known.spec.rules for reason in rule.check(call)]
     found += _refuse_dynamic_numbers(call)
+    found += _refuse_strange_results(call)
     return Unsupported(order_reasons(found)) if found else known
 
 
@@ -97,6 +99,14 @@ def _describe_mutation(op: OpOverload) -> str:
     written = [a.name for a in op._schema.arguments if a.alias_info and a.alias_info.is_write]
     names = " and ".join(f"`{name}`" for name in written)
     return f"{name_target(op)} writes into {names}"
+
+
+def _refuse_strange_results(call: Call) -> Iterator[Reason]:
+    # Such as complex32, of a half and a complex number.
+    for result in call.results:
+        if isinstance(result, torch.Tensor) and result.dtype not in MLX_NAMES:
+            text = f"the result is {name_dtype(result.dtype)}, a dtype that MLX does not have"
+            yield Reason(reasons.DTYPE, text)
 
 
 def _judge_target(target: Target, registry: Registry) -> Verdict:

@@ -37,19 +37,24 @@ class Reason:
         text: one sentence with the actual and the accepted values.
         argument: the ATen argument that the reason is about, or None.
         culprit: the graph node that caused it, for graph-level reasons, or None.
-        remedy: what helps in this case; empty where it is what usually helps.
+        advice: what helps in this case, where it is not what usually helps.
     """
 
     kind: ReasonKind
     text: str
     argument: str | None = None
     culprit: str | None = None
-    remedy: str = ""
+    advice: str | None = None
 
     @property
     def slug(self) -> str:
         """The stable public name of the reason."""
         return self.kind.slug
+
+    @property
+    def remedy(self) -> str:
+        """What helps: the advice of the case, or what usually helps."""
+        return self.advice or self.kind.remedy
 
 
 NO_ENTRY = ReasonKind(

@@ -44,7 +44,7 @@ class Dtype:
                     f"`{self.argument}` is {name_dtype(dtype)}; "
                     f"accepted: {list_dtypes(self.accepted)}",
                     self.argument,
-                    remedy=propose_dtype(dtype, self.accepted),
+                    advice=propose_dtype(dtype, self.accepted),
                 )
 
     def describe(self) -> str:
@@ -64,7 +64,7 @@ class ResultDtype:
                     reasons.DTYPE,
                     f"the result is {name_dtype(result.dtype)}; "
                     f"accepted: {list_dtypes(self.accepted)}",
-                    remedy=propose_dtype(result.dtype, self.accepted),
+                    advice=propose_dtype(result.dtype, self.accepted),
                 )
 
     def describe(self) -> str:
@@ -86,7 +86,7 @@ class SameDtype:
                     f"`{name}` is {name_dtype(dtype)} and `{found[0][0]}` is "
                     f"{name_dtype(found[0][1])}; accepted: the same dtype",
                     name,
-                    remedy=propose_dtype(dtype, frozenset({found[0][1]})),
+                    advice=propose_dtype(dtype, frozenset({found[0][1]})),
                 )
                 return
 
@@ -168,7 +168,7 @@ class OneOf:
                 reasons.ARGUMENT_VALUE,
                 f"`{self.argument}` is {_show(value)}; accepted: {self._choices()}",
                 self.argument,
-                remedy=self.remedy,
+                advice=self.remedy,
             )
 
     def describe(self) -> str:
@@ -276,8 +276,8 @@ def propose_dtype(dtype: torch.dtype, accepted: frozenset[torch.dtype]) -> str:
     """What to do about a dtype that an op does not take; empty where a cast keeps the meaning."""
     if dtype.is_complex and not any(other.is_complex for other in accepted):
         return (
-            "Compute with the real and the imaginary part as two real tensors "
-            "(torch.view_as_real): a cast drops the imaginary part."
+            "Write the op in terms of the real and imaginary parts, `x.real` and `x.imag`: a cast "
+            "drops the imaginary part."
         )
     if dtype == torch.bool:
         return (

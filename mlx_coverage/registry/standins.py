@@ -6,6 +6,7 @@ nor decomposable travels as its stand-in: same name and schema, in this namespac
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch._ops import OpOverload
@@ -23,6 +24,11 @@ def define_standin(op: OpOverload) -> OpOverload:
     packet = getattr(getattr(torch.ops, NAMESPACE), name.partition(".")[0])
     overload: OpOverload = getattr(packet, op._overloadname)
     return overload
+
+
+def is_standin(op: Any) -> bool:
+    """Whether an ATen or edge overload is a stand-in."""
+    return getattr(op, "namespace", None) == NAMESPACE
 
 
 def resolve_standin(op: OpOverload) -> OpOverload:

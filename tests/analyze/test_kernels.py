@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mlx_coverage.analyze.kernels import find_missing_kernels, find_wrong_kernels
 from mlx_coverage.registry.reasons import NO_KERNEL, WRONG_KERNEL
+from mlx_coverage.registry.standins import define_standin
 
 aten = torch.ops.aten
 
@@ -41,6 +42,11 @@ def test_report_agrees_with_the_runtime(module: nn.Module, loads: bool) -> None:
         (reason,) = missing.values()
         assert reason.kind is NO_KERNEL
         assert "aten::sort.values" in reason.text
+
+
+def test_stand_in_of_complex_numbers_has_no_kernel() -> None:
+    (reason,) = find_missing_kernels([define_standin(aten.acos.default)]).values()
+    assert (reason.kind, "complex numbers in aten::acos" in reason.text) == (NO_KERNEL, True)
 
 
 def test_instructions_need_no_kernel() -> None:

@@ -15,7 +15,7 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from mlx_coverage.registry import samples
-from mlx_coverage.registry.dtypes import ANY
+from mlx_coverage.registry.dtypes import ANY, COMPLEX
 from mlx_coverage.registry.samples import list_names
 from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.domain import DTYPES, ORDER, Domain
@@ -115,7 +115,7 @@ class Drawing:
             choices = [dtype for dtype in given if dtype in accepted]
         elif self._may_mix(name):
             # Promotion: mostly the case's dtype, sometimes any other.
-            others = [dtype for dtype in ORDER if dtype in accepted & ANY]
+            others = [dtype for dtype in ORDER if dtype in accepted & (ANY | COMPLEX)]
             first = [self.dtype] if self.dtype in accepted else others
             choices = [*first * len(others), *others]
         else:
@@ -456,7 +456,9 @@ def _(generator: samples.Number, name: str, drawing: Drawing) -> Any:
 def _list_categories(drawing: Drawing) -> list[type]:
     # The category of `self` decides; a wider one needs promotion, a narrower one is free.
     dtype = drawing.dtype or torch.float32
-    if dtype.is_floating_point or dtype.is_complex:
+    if dtype.is_complex:
+        return [float, int, complex]
+    if dtype.is_floating_point:
         return [float, float, int]
     widened = drawing.spec.promotion is not None
     if dtype == torch.bool:
@@ -482,6 +484,8 @@ def _number(
     special = {"inf": [math.inf, -math.inf], "nan": [math.nan], "negative_zero": [-0.0]}
     awkward = [v for name, group in special.items() if name not in bounds.avoids for v in group]
     plain = st.floats(-8, 8, width=16, allow_subnormal=False)
+    if kind is complex:  # fx writes NaN and infinities of complex numbers as names
+        return st.builds(complex, plain, plain)
     return st.one_of(plain, plain, st.sampled_from([0.0, 1.0, *awkward]))
 
 

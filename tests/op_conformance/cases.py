@@ -222,12 +222,17 @@ def _write(value: Any) -> str:
         return f"[{', '.join(_write(item) for item in value)}]"
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
+    if isinstance(value, complex):
+        return f"complex({_write(value.real)}, {_write(value.imag)})"
     return repr(value)
 
 
 def _write_tensor(tensor: torch.Tensor) -> str:
     elements = tensor.tolist() if tensor.numel() else []
     code = f"torch.tensor({elements!r}, dtype={tensor.dtype})"
+    if tensor.dtype.is_complex:
+        parts = (_write_tensor(part.contiguous()) for part in (tensor.real, tensor.imag))
+        code = f"torch.complex({', '.join(parts)})"
     if not tensor.numel():
         return f"torch.empty({tuple(tensor.shape)!r}, dtype={tensor.dtype})"
     if not tensor.is_contiguous():

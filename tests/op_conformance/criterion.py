@@ -64,6 +64,17 @@ FORWARD_ONLY = {
 # result is a fact of the kernel's order.
 PRODUCTS = {torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int}
 
+# Each part of their complex results is a sum of products: of its zeros as of any sum's.
+SUMS_OF_PARTS = {
+    *(torch.ops.aten.add.Scalar, torch.ops.aten.add.Tensor),
+    *(torch.ops.aten.sub.Scalar, torch.ops.aten.sub.Tensor),
+    *(torch.ops.aten.mul.Scalar, torch.ops.aten.mul.Tensor),
+    *(torch.ops.aten.div.Scalar, torch.ops.aten.div.Tensor),
+    *(torch.ops.aten.pow.Scalar, torch.ops.aten.pow.Tensor_Scalar),
+    *(torch.ops.aten.pow.Tensor_Tensor, torch.ops.aten.reciprocal.default),
+    torch.ops.aten.rsqrt.default,
+}
+
 # How much farther than torch's own error, and than what half a float32 ulp of the inputs
 # changes, MLX may be from the float64 reference; and ulps of the result on top.
 ERROR_FACTOR = 2.0
@@ -151,8 +162,9 @@ def _compare_tensors(
         raise MismatchError(f"shape {tuple(actual.shape)}, torch gives {tuple(expected.shape)}")
     if case.spec.target in UNDEFINED:
         return
-    if expected.dtype.is_complex:
-        actual, expected = torch.view_as_real(actual), torch.view_as_real(expected.resolve_conj())
+    parts = expected.dtype.is_complex
+    if parts:
+        actual, expected = _view_parts(actual), _view_parts(expected)
     if not expected.dtype.is_floating_point:
         _require(actual == expected, actual, expected, "value")
         return
@@ -164,7 +176,7 @@ def _compare_tensors(
     if case.spec.target in PRODUCTS and not bool(good.all()):
         good |= depends_on_order(case, expected.dtype)
     signs = (actual != 0) | (expected != 0) | (torch.signbit(actual) == torch.signbit(expected))
-    signs |= not signed
+    signs |= not signed or (parts and case.spec.target in SUMS_OF_PARTS)
     if bool(good.all() & signs.all()):
         return
     if not bool(good.all()):
@@ -176,7 +188,7 @@ def _compare_tensors(
             good |= is_no_farther(actual, expected, exact, spread)
             _require(good, actual, expected, "value", exact)
     if not bool(signs.all()):
-        signs |= ~has_binding_zeros(case, expected, ~signs)
+        signs |= ~has_binding_zeros(case, expected, ~signs, parts)
         _require(signs, actual, expected, "sign of zero")
 
 
@@ -225,19 +237,25 @@ def is_no_farther(
     return near | (actual.isnan() & exact.isnan())
 
 
-def has_binding_zeros(case: Case, expected: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+def has_binding_zeros(
+    case: Case, expected: torch.Tensor, where: torch.Tensor, parts: bool = False
+) -> torch.Tensor:
     """Where torch's sign of zero is a fact about the op rather than about its kernel.
 
     Only pointwise ops have such: sums and products of many numbers depend on an order.
     And only elements whose operands hold no zeros of both signs (IEEE 754 leaves the
     minimum of 0.0 and -0.0 free), at which torch's scalar and vector kernels agree, in
-    the result dtype and in float64.
+    the result dtype and in float64. `parts` says that the last axis is that of real and
+    imaginary parts.
     """
     binding = torch.zeros_like(where)
     if torch.Tag.pointwise not in getattr(case.spec.target, "tags", ()):
         return binding
+    shape = expected.shape[:-1] if parts else expected.shape
     for index in map(tuple, where.nonzero().tolist()[:4]):
-        scalars = [_pick(t, expected.shape, index, None, True) for t in case.tensors()]
+        place, part = (index[:-1], index[-1:]) if parts else (index, ())
+        scalars = [_pick(t, shape, place, None, True) for t in case.tensors()]
+        scalars = [x for t in scalars for x in (_view_parts(t) if t.is_complex() else [t])]
         scalars += [
             torch.tensor(v, dtype=torch.float64)
             for v in case.arguments.values()
@@ -246,7 +264,7 @@ def has_binding_zeros(case: Case, expected: torch.Tensor, where: torch.Tensor) -
         signs = {bool(torch.signbit(value)) for value in scalars if value == 0}
         binding[index] = len(signs) < 2 and all(
             bool(((result == 0) & (torch.signbit(result) == torch.signbit(expected[index]))).all())
-            for result in _run_alone(case, expected.shape, index)
+            for result in (r[(..., *part)] for r in _run_alone(case, shape, place))
         )
     return binding
 
@@ -255,7 +273,8 @@ def _pick(
     tensor: torch.Tensor, shape: torch.Size, index: tuple[int, ...], length: int | None, wide: bool
 ) -> torch.Tensor:
     value = tensor.expand(shape)[index]
-    value = value.double() if wide and not value.is_complex() else value
+    if wide:
+        value = value.to(torch.complex128 if value.is_complex() else torch.float64)
     return value if length is None else value.repeat(length)
 
 
@@ -268,7 +287,11 @@ def _run_alone(case: Case, shape: torch.Size, index: tuple[int, ...]) -> Iterato
                 results = case.run_torch(tree_map_only(torch.Tensor, pick, case.arguments))
             except (RuntimeError, IndexError):
                 continue
-            yield from flatten(results)
+            yield from (_view_parts(r) if r.is_complex() else r for r in flatten(results))
+
+
+def _view_parts(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(tensor.resolve_conj())
 
 
 def saturate(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -339,7 +362,7 @@ class Reference:
         is_function = scale and not isinstance(self._case.spec.target, OpOverload)
         with _Rounding(scale, generator) if is_function else nullcontext():
             results = flatten(self._case.run_torch(values))
-        return [torch.view_as_real(r) if r.is_complex() else r.to(torch.float64) for r in results]
+        return [_view_parts(r) if r.is_complex() else r.to(torch.float64) for r in results]
 
     def _converted(self) -> dict[str, Any]:
         """The arguments, rounded to the dtype in which a reduction with `dtype` computes."""

@@ -99,10 +99,11 @@ def draw_elements(
     draw: Draw, label: str, shape: tuple[int, ...], dtype: torch.dtype, bounds: Bounds
 ) -> torch.Tensor:
     """Draw a contiguous tensor of the shape and dtype."""
+    fractional = dtype.is_floating_point or dtype.is_complex
     kinds = FAVOURED_KINDS.get(bounds.favours) or (
-        EXACT_KINDS if dtype.is_floating_point and "rounding" in bounds.avoids
-        else TAME_KINDS if dtype.is_floating_point and "overflow" in bounds.avoids
-        else FLOAT_KINDS if dtype.is_floating_point or dtype.is_complex
+        EXACT_KINDS if fractional and "rounding" in bounds.avoids
+        else TAME_KINDS if fractional and "overflow" in bounds.avoids
+        else FLOAT_KINDS if fractional
         else TAME_INTEGER_KINDS if "overflow" in bounds.avoids
         else INTEGER_KINDS
     )  # fmt: skip

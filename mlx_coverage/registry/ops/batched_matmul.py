@@ -2,8 +2,9 @@
 
 import torch
 
-from mlx_coverage.registry.dtypes import FLOAT
+from mlx_coverage.registry.dtypes import COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT
 from mlx_coverage.registry.ops.matmul import TF32
 from mlx_coverage.registry.ops.operands import add_product, widen_half
 from mlx_coverage.registry.rules import Dtype, OneOf, Rank, SameDtype
@@ -24,12 +25,12 @@ family = Family("batched_matmul")
         alpha=Choice((1, 2, -0.5)),
     ),
     rules=[
-        Dtype("self", FLOAT),
-        Dtype("batch1", FLOAT),
-        Dtype("batch2", FLOAT),
+        Dtype("self", FLOAT | COMPLEX),
+        Dtype("batch1", FLOAT | COMPLEX),
+        Dtype("batch2", FLOAT | COMPLEX),
         SameDtype(("self", "batch1", "batch2")),
     ],
-    limitations=(TF32,),
+    limitations=(TF32, INFINITE_PRODUCT),
     whole=True,
 )
 def addbmm(self, batch1, batch2, *, beta=1, alpha=1):

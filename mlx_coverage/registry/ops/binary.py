@@ -9,8 +9,14 @@ import math
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, NUMBER
+from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import (
+    INEXACT_TERMS,
+    INFINITE_OPERAND,
+    INFINITE_PRODUCT,
+    ZERO_DIVISOR,
+)
 from mlx_coverage.registry.ops.operands import (
     as_arrays,
     convert,
@@ -38,30 +44,32 @@ aten = torch.ops.aten
 family = Family("binary")
 
 
-for function, scalar, tensor in (
-    (mx.equal, aten.eq.Scalar, aten.eq.Tensor),
-    (mx.not_equal, aten.ne.Scalar, aten.ne.Tensor),
-    (mx.less, aten.lt.Scalar, aten.lt.Tensor),
-    (mx.less_equal, aten.le.Scalar, aten.le.Tensor),
-    (mx.greater, aten.gt.Scalar, aten.gt.Tensor),
-    (mx.greater_equal, aten.ge.Scalar, aten.ge.Tensor),
+for accepted, function, scalar, tensor in (
+    (ANY | COMPLEX, mx.equal, aten.eq.Scalar, aten.eq.Tensor),
+    (ANY | COMPLEX, mx.not_equal, aten.ne.Scalar, aten.ne.Tensor),
+    (ANY, mx.less, aten.lt.Scalar, aten.lt.Tensor),
+    (ANY, mx.less_equal, aten.le.Scalar, aten.le.Tensor),
+    (ANY, mx.greater, aten.gt.Scalar, aten.gt.Tensor),
+    (ANY, mx.greater_equal, aten.ge.Scalar, aten.ge.Tensor),
 ):
     row = converted(function)
-    family.binary(ANY, {scalar: row, tensor: row}, promotion=Promotion.ALWAYS_BOOL)
+    family.binary(accepted, {scalar: row, tensor: row}, promotion=Promotion.ALWAYS_BOOL)
 
-family.binary(ANY, {aten.mul.Scalar: widened(mx.multiply), aten.mul.Tensor: widened(mx.multiply)})
+family.binary(
+    ANY | COMPLEX,
+    {aten.mul.Scalar: widened(mx.multiply), aten.mul.Tensor: widened(mx.multiply)},
+    limitations=(INFINITE_PRODUCT,),
+)
 family.binary(ANY, {aten.maximum.default: mx.maximum, aten.minimum.default: mx.minimum})
 family.binary(
-    ANY,
-    {
-        aten.div.Scalar: widened(mx.divide),
-        aten.div.Tensor: widened(mx.divide),
-        aten.atan2.default: mx.arctan2,
-    },
+    ANY | COMPLEX,
+    {aten.div.Scalar: widened(mx.divide), aten.div.Tensor: widened(mx.divide)},
     promotion=Promotion.INT_TO_FLOAT,
+    limitations=(INFINITE_OPERAND, ZERO_DIVISOR),
 )
+family.binary(ANY, {aten.atan2.default: mx.arctan2}, promotion=Promotion.INT_TO_FLOAT)
 family.binary(
-    ANY,
+    ANY | COMPLEX,
     {
         aten.logical_and.default: mx.logical_and,
         aten.logical_or.default: mx.logical_or,
@@ -76,6 +84,8 @@ def _as_bool(x):
 
 
 def _add_scaled(combine, a, b, alpha):
+    if is_array(alpha):  # a complex number
+        return combine(*as_arrays(a, b * alpha))
     if alpha == 1:
         return combine(*convert(a, b))
     a, b, alpha = as_arrays(a, b, alpha)
@@ -85,14 +95,16 @@ def _add_scaled(combine, a, b, alpha):
 @family.op(
     aten.add.Scalar,
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.add.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", ANY), Dtype("other", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX), Dtype("other", ANY | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 def add(self, other, alpha=1):
     """add(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
@@ -102,14 +114,16 @@ def add(self, other, alpha=1):
 @family.op(
     aten.sub.Scalar,
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", NUMBER)],
+    rules=[Dtype("self", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.sub.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", NUMBER), Dtype("other", NUMBER)],
+    rules=[Dtype("self", NUMBER | COMPLEX), Dtype("other", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=INEXACT_TERMS,
 )
 def sub(self, other, alpha=1):
     """sub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
@@ -213,13 +227,13 @@ def remainder_of_number(self, other):
 @family.op(
     aten.pow.Scalar,
     samples=draw(self=Number(), exponent=Tensor(("*S",), low=0, high=8)),
-    rules=[Dtype("exponent", NUMBER)],
+    rules=[Dtype("exponent", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
 )
 @family.op(
     aten.pow.Tensor_Tensor,
     samples=draw(self=BroadcastTensor(("*S",)), exponent=BroadcastTensor(("*S",))),
-    rules=[Dtype("self", NUMBER), Dtype("exponent", NUMBER)],
+    rules=[Dtype("self", NUMBER | COMPLEX), Dtype("exponent", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
 )
 def pow(self, exponent):
@@ -235,12 +249,17 @@ def pow(self, exponent):
 @family.op(
     aten.pow.Tensor_Scalar,
     samples=elementwise(exponent=Choice((0, 1, 2, 3, 7))),
-    rules=[Dtype("self", NUMBER)],
+    rules=[Dtype("self", NUMBER | COMPLEX)],
     promotion=Promotion.DEFAULT,
+    limitations=(INFINITE_OPERAND,),
 )
 def pow_of_number(self, exponent):
     """pow(Tensor self, Scalar exponent) -> Tensor"""
     x, power = as_arrays(self, exponent)
+    if is_array(exponent):  # a complex number
+        return mx.power(x, power)
+    if exponent in (0, 1):
+        return x if exponent else mx.full(x.shape, 1, x.dtype)
     # As torch: the common powers are products and roots, which differ in -inf and -0.0.
     if exponent == 2:
         return mx.square(x)
@@ -332,7 +351,11 @@ def clamp(self, min=None, max=None):
         self=BroadcastTensor(("*S",)),
         other=BroadcastTensor(("*S",)),
     ),
-    rules=[Dtype("condition", BOOL), Dtype("self", ANY), Dtype("other", ANY)],
+    rules=[
+        Dtype("condition", BOOL),
+        Dtype("self", ANY | COMPLEX),
+        Dtype("other", ANY | COMPLEX),
+    ],
 )
 def where(condition, self, other, *, result_dtype):
     """where(Tensor condition, Tensor self, Tensor other) -> Tensor"""

@@ -27,8 +27,8 @@ _UNREPRESENTABLE = Limitation(
 
 @family.op(
     aten._to_copy.default,
-    samples=draw(self=Tensor(("*S",)), dtype=_choose(ANY)),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    samples=draw(self=Tensor(("*S",)), dtype=_choose(ANY | COMPLEX)),
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
     limitations=(_UNREPRESENTABLE,),
 )
 def to_copy(self, *, result_dtype):
@@ -36,15 +36,15 @@ def to_copy(self, *, result_dtype):
     return convert_dtype(self, result_dtype)
 
 
-family.unary(ANY, {aten.alias.default: lambda x: x}, view=True)
-# ExecuTorch's verifier refuses a complex `alias`.
-family.unary(ANY | COMPLEX, {aten.clone.default: lambda x: x}, view=True)
+family.unary(
+    ANY | COMPLEX, {aten.alias.default: lambda x: x, aten.clone.default: lambda x: x}, view=True
+)
 
 
 @family.op(
     aten.copy.default,
     samples=draw(self=Tensor(("*S",)), src=BroadcastTensor(("*S",))),
-    rules=[Dtype("self", ANY), Dtype("src", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX), Dtype("src", ANY | COMPLEX)],
     view=True,
     limitations=(_UNREPRESENTABLE,),
 )
@@ -55,9 +55,8 @@ def copy(self, src, *, result_dtype):
 
 @family.op(
     aten.view.dtype,
-    samples=draw(self=Tensor(("*S", 8)), dtype=_choose(NUMBER)),
-    rules=[Dtype("self", NUMBER), ResultDtype(NUMBER), Rank("self", 1)],
-    view=True,
+    samples=draw(self=Tensor(("*S", 8)), dtype=_choose(NUMBER | COMPLEX)),
+    rules=[Dtype("self", NUMBER | COMPLEX), ResultDtype(NUMBER | COMPLEX), Rank("self", 1)],
 )
 def view_dtype(self, *, result_dtype):
     """view(Tensor(a) self, ScalarType dtype) -> Tensor(a)"""

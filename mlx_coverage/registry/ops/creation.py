@@ -8,9 +8,9 @@ import math
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, NUMBER
+from mlx_coverage.registry.dtypes import ANY, COMPLEX, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.operands import wrap_integer
+from mlx_coverage.registry.ops.operands import is_array, is_integer, wrap_integer
 from mlx_coverage.registry.rules import Dtype, ResultDtype, Static
 from mlx_coverage.registry.samples import Choice, Integer, Number, Sizes, draw, elementwise
 from mlx_coverage.registry.spec import Family
@@ -22,10 +22,12 @@ _DTYPES = Choice((torch.float32, torch.float16, torch.int64, torch.int32, torch.
 
 
 def _fill(shape, value, dtype):
+    if is_array(value):  # a complex number
+        return mx.full(shape, value, dtype)
     # Numbers convert as torch's do: a float given for an integer tensor is cut off.
     if dtype == mx.bool_:
         value = value != 0
-    elif isinstance(value, float) and dtype not in (mx.float32, mx.float16, mx.bfloat16):
+    elif isinstance(value, float) and is_integer(dtype):
         value = int(value)
     return mx.full(shape, wrap_integer(value, dtype), dtype)
 
@@ -33,7 +35,7 @@ def _fill(shape, value, dtype):
 @family.op(
     aten.full.default,
     samples=draw(size=Sizes(3), fill_value=Integer(0, 100), dtype=_DTYPES),
-    rules=[ResultDtype(ANY)],
+    rules=[ResultDtype(ANY | COMPLEX)],
 )
 def full(size, fill_value, *, result_dtype):
     """full(SymInt[] size, Scalar fill_value, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
@@ -43,7 +45,7 @@ def full(size, fill_value, *, result_dtype):
 @family.op(
     aten.full_like.default,
     samples=elementwise(fill_value=Number()),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
 )
 def full_like(self, fill_value, *, result_dtype):
     """full_like(Tensor self, Scalar fill_value, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
@@ -53,7 +55,7 @@ def full_like(self, fill_value, *, result_dtype):
 @family.op(
     aten.scalar_tensor.default,
     samples=draw(s=Integer(0, 100), dtype=_DTYPES),
-    rules=[ResultDtype(ANY)],
+    rules=[ResultDtype(ANY | COMPLEX)],
 )
 def scalar_tensor(s, *, result_dtype):
     """scalar_tensor(Scalar s, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
@@ -89,7 +91,7 @@ def arange(start, end, step=1, *, result_dtype):
 @family.op(
     aten.empty.memory_format,
     samples=draw(size=Sizes(3), dtype=_DTYPES),
-    rules=[ResultDtype(ANY)],
+    rules=[ResultDtype(ANY | COMPLEX)],
 )
 def empty(size, *, result_dtype):
     """empty(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
@@ -99,7 +101,7 @@ def empty(size, *, result_dtype):
 @family.op(
     aten.empty_strided.default,
     samples=draw(size=Sizes(3), stride=Sizes(3, low=1), dtype=_DTYPES),
-    rules=[ResultDtype(ANY)],
+    rules=[ResultDtype(ANY | COMPLEX)],
 )
 def empty_strided(size, *, result_dtype):
     """empty_strided(SymInt[] size, SymInt[] stride, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501

@@ -1,4 +1,4 @@
-"""Fourier transforms, and the two views between complex and real.
+"""Fourier transforms.
 
 `fft.*`, `stft` and `istft` arrive as these. torch scales by mode: 0 not at all, 1 by
 1 / sqrt(n), 2 by 1 / n, where n counts the elements of all transformed axes.
@@ -98,47 +98,3 @@ def fft_c2r(self, dim, normalization, last_dim_size):
     """_fft_c2r(Tensor self, int[] dim, int normalization, SymInt last_dim_size) -> Tensor"""
     sizes = [*(self.shape[axis] for axis in dim[:-1]), last_dim_size]
     return mx.fft.irfftn(self, sizes, list(dim), _INVERSE[normalization])
-
-
-@family.op(
-    aten.view_as_real.default,
-    samples=draw(self=tensor("*S")),
-    rules=[Dtype("self", COMPLEX)],
-    view=True,
-)
-def view_as_real(self):
-    """view_as_real(Tensor(a) self) -> Tensor(a)"""
-    return mx.view(mx.expand_dims(self, -1), mx.float32)
-
-
-@family.op(
-    aten.view_as_complex.default,
-    samples=draw(self=tensor("*S", 2)),
-    rules=[Dtype("self", _REAL), Rank("self", 1)],
-    view=True,
-)
-def view_as_complex(self):
-    """view_as_complex(Tensor(a) self) -> Tensor(a)"""
-    return mx.squeeze(mx.view(self, mx.complex64), -1)
-
-
-@family.op(
-    aten.complex.default,
-    samples=draw(real=tensor("*S"), imag=tensor("*S")),
-    rules=[Dtype("real", _REAL), Dtype("imag", _REAL)],
-    whole=True,
-)
-def make_complex(real, imag):
-    """complex(Tensor real, Tensor imag) -> Tensor"""
-    return view_as_complex(mx.stack(mx.broadcast_arrays(real, imag), -1))
-
-
-@family.op(
-    aten.polar.default,
-    samples=draw(abs=tensor("*S"), angle=tensor("*S")),
-    rules=[Dtype("abs", _REAL), Dtype("angle", _REAL)],
-    whole=True,
-)
-def polar(abs, angle):
-    """polar(Tensor abs, Tensor angle) -> Tensor"""
-    return make_complex(abs * mx.cos(angle), abs * mx.sin(angle))

@@ -7,7 +7,7 @@ decomposed into these.
 import torch
 
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, INDEX
+from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, FLOAT, INDEX
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import widen_half
 from mlx_coverage.registry.rules import Dtype, Predicate, Rank, Rule, SameDtype
@@ -32,8 +32,8 @@ family = Family("indexing")
 
 INT64_SCATTER = Limitation(
     "it raises on MLX's CUDA build",
-    "GPU scatter does not yet support int64",
-    frozenset({torch.int64}),
+    "GPU scatter does not yet support elements of 64 bits",
+    frozenset({torch.int64}) | COMPLEX,
     device="gpu",
 )
 
@@ -45,7 +45,7 @@ INT64_SCATTER = Limitation(
         weight=tensor("N", "E"),
         indices=tensor("*S", dtype=("int32", "int64"), below="N"),
     ),
-    rules=[Dtype("weight", FLOAT), Dtype("indices", INDEX), Rank("weight", 2, 2)],
+    rules=[Dtype("weight", FLOAT | COMPLEX), Dtype("indices", INDEX), Rank("weight", 2, 2)],
 )
 def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
     """embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor"""  # noqa: E501
@@ -60,7 +60,12 @@ def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=
         dim=Integer(-1, -1),
         index=tensor("K", dtype=("int32", "int64"), below="N"),
     ),
-    rules=[Dtype("self", ANY), Dtype("index", INDEX), Rank("self", 1), Rank("index", 1, 1)],
+    rules=[
+        Dtype("self", ANY | COMPLEX),
+        Dtype("index", INDEX),
+        Rank("self", 1),
+        Rank("index", 1, 1),
+    ],
 )
 def index_select(self, dim, index):
     """index_select(Tensor self, int dim, Tensor index) -> Tensor"""
@@ -97,7 +102,7 @@ def _names_places(call):
         indices=IndexList(masks=True),
     ),
     rules=[
-        Dtype("self", ANY),
+        Dtype("self", ANY | COMPLEX),
         Dtype("indices", INDEX | BOOL),
         Rank("self", 1),
         Predicate(
@@ -142,7 +147,7 @@ def _has_one_value(call):
         accumulate=Choice((False, True)),
     ),
     rules=[
-        Dtype("self", ANY),
+        Dtype("self", ANY | COMPLEX),
         SameDtype(("self", "values")),
         Dtype("indices", INDEX | BOOL),
         Rank("self", 1),
@@ -210,7 +215,7 @@ INDEX_RULES: list[Rule] = [Dtype("index", INDEX), Rank("self", 1), Rank("index",
         dim=Choice((1, -1)),
         index=tensor("A", "K", dtype=("int64",), below="B"),
     ),
-    rules=[Dtype("self", ANY), Dtype("index", INDEX)],
+    rules=[Dtype("self", ANY | COMPLEX), Dtype("index", INDEX)],
 )
 def gather(self, dim, index, *, sparse_grad=False):
     """gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor"""

@@ -7,8 +7,9 @@ from itertools import accumulate
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, FLOAT, INTEGER
+from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT, INTEGER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.operands import as_array
 from mlx_coverage.registry.rules import Dtype, Rank, Static
 from mlx_coverage.registry.samples import (
     Choice,
@@ -39,7 +40,7 @@ _MOST_PARTS = 32
         tensors=TensorList(("N", "*S"), along="dim"),
         dim=Dim(of="tensors"),
     ),
-    rules=[Dtype("tensors", ANY)],
+    rules=[Dtype("tensors", ANY | COMPLEX)],
     promotion=Promotion.DEFAULT,
     view=True,
 )
@@ -54,7 +55,7 @@ def cat(tensors, dim=0):
 @family.op(
     aten.split_with_sizes.default,
     samples=draw(self=tensor("N", "*S"), dim=Dim(), split_sizes=SplitSizes()),
-    rules=[Dtype("self", ANY), Rank("self", 1)],
+    rules=[Dtype("self", ANY | COMPLEX), Rank("self", 1)],
     view=True,
 )
 def split_with_sizes(self, split_sizes, dim=0):
@@ -72,7 +73,7 @@ def split_with_sizes(self, split_sizes, dim=0):
 @family.op(
     aten.repeat.default,
     samples=draw(groups={"*S": (0, 3)}, self=tensor("*S"), repeats=Sizes("self", low=1, high=3)),
-    rules=[Dtype("self", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX)],
 )
 def repeat(self, repeats):
     """repeat(Tensor self, SymInt[] repeats) -> Tensor"""
@@ -80,7 +81,10 @@ def repeat(self, repeats):
 
 
 @family.op(
-    aten.flip.default, samples=elementwise(dims=Dims()), rules=[Dtype("self", ANY)], view=True
+    aten.flip.default,
+    samples=elementwise(dims=Dims()),
+    rules=[Dtype("self", ANY | COMPLEX)],
+    view=True,
 )
 def flip(self, dims):
     """flip(Tensor self, int[] dims) -> Tensor"""
@@ -97,7 +101,7 @@ def flip(self, dims):
     samples=draw(
         self=tensor("A", "B", "C"), shifts=Sizes(2, low=-5, high=5), dims=Choice(([0, 1], [-1, 0]))
     ),
-    rules=[Dtype("self", ANY), Static("shifts")],
+    rules=[Dtype("self", ANY | COMPLEX), Static("shifts")],
     whole=True,
 )
 def roll(self, shifts, dims=()):
@@ -114,7 +118,7 @@ def roll(self, shifts, dims=()):
         pad=Sizes(4, low=-1, high=3),
         value=Number(),
     ),
-    rules=[Dtype("self", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX)],
 )
 def constant_pad_nd(self, pad, value=0):
     """constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor"""
@@ -127,7 +131,7 @@ def constant_pad_nd(self, pad, value=0):
             self = slice_axis(self, axis, first, self.shape[axis] - cut)
     if all(is_same_size(width, 0) for pair in widths for width in pair):
         return self
-    return mx.pad(self, widths, constant_values=mx.array(value, self.dtype))
+    return mx.pad(self, widths, constant_values=as_array(value, self.dtype))
 
 
 def _pad_by_index(self, padding, reflect):
@@ -172,7 +176,7 @@ def _declare_pads(targets, reflect, accepted):
 _declare_pads(
     (aten.reflection_pad1d.default, aten.reflection_pad2d.default, aten.reflection_pad3d.default),
     True,
-    FLOAT | INTEGER,
+    FLOAT | INTEGER | COMPLEX,
 )
 _declare_pads(
     (
@@ -181,7 +185,7 @@ _declare_pads(
         aten.replication_pad3d.default,
     ),
     False,
-    FLOAT | INTEGER,
+    FLOAT | INTEGER | COMPLEX,
 )
 family.gap(
     "the size of the result is the sum of the values of `repeats`",

@@ -1,12 +1,13 @@
-"""Matrix products. MLX multiplies floating types only and accumulates halves in float32.
+"""Matrix products, of floating and complex types. MLX accumulates halves in float32.
 
 `matmul`, `dot`, `mv`, `outer` and `einsum` arrive decomposed into these and views.
 """
 
 import torch
 
-from mlx_coverage.registry.dtypes import FLOAT
+from mlx_coverage.registry.dtypes import COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT
 from mlx_coverage.registry.ops.operands import add_product
 from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, draw, tensor
@@ -24,14 +25,14 @@ TF32 = Limitation(
 
 
 def _floats(*names):
-    return [*(Dtype(name, FLOAT) for name in names), SameDtype(names)]
+    return [*(Dtype(name, FLOAT | COMPLEX) for name in names), SameDtype(names)]
 
 
 @family.op(
     aten.mm.default,
     samples=draw(self=tensor("N", "K"), mat2=tensor("K", "M")),
     rules=_floats("self", "mat2"),
-    limitations=(TF32,),
+    limitations=(TF32, INFINITE_PRODUCT),
 )
 def mm(self, mat2):
     """mm(Tensor self, Tensor mat2) -> Tensor"""
@@ -42,7 +43,7 @@ def mm(self, mat2):
     aten.bmm.default,
     samples=draw(self=tensor("B", "N", "K"), mat2=tensor("B", "K", "M")),
     rules=_floats("self", "mat2"),
-    limitations=(TF32,),
+    limitations=(TF32, INFINITE_PRODUCT),
 )
 def bmm(self, mat2):
     """bmm(Tensor self, Tensor mat2) -> Tensor"""
@@ -59,7 +60,7 @@ def bmm(self, mat2):
         alpha=Choice((1, 2, -0.5)),
     ),
     rules=_floats("self", "mat1", "mat2"),
-    limitations=(TF32,),
+    limitations=(TF32, INFINITE_PRODUCT),
 )
 def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
@@ -77,7 +78,7 @@ def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     ),
     rules=_floats("self", "batch1", "batch2"),
     whole=True,
-    limitations=(TF32,),
+    limitations=(TF32, INFINITE_PRODUCT),
 )
 def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
     """baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""  # noqa: E501
@@ -99,7 +100,7 @@ def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
         Rank("bias", 1, 1),
     ],
     whole=True,
-    limitations=(TF32,),
+    limitations=(TF32, INFINITE_PRODUCT),
 )
 def linear(input, weight, bias=None):
     """linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor"""

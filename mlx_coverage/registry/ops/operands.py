@@ -60,8 +60,15 @@ def of_arrays(function):
     return lambda a, b: function(*as_arrays(a, b))
 
 
+def as_array(value, dtype):
+    """A number as an array of `dtype`; a complex one is an array already."""
+    return value if is_array(value) else mx.array(value, dtype)
+
+
 def convert_dtype(x, dtype):
     """`x` in another dtype, by way of 32 bits from a float to a shorter integer, as torch does."""
+    if x.dtype == mx.complex64 and dtype not in (mx.complex64, mx.bool_):
+        x = mx.real(x)
     if dtype in (mx.int8, mx.int16, mx.uint8) and (is_half(x.dtype) or x.dtype == mx.float32):
         x = mx.astype(x, mx.int32)
     return mx.astype(x, dtype)
@@ -72,8 +79,19 @@ def widen_half(a):
     return mx.astype(a, mx.float32) if is_half(a.dtype) else a
 
 
+def _is_one(value):
+    return not is_array(value) and value == 1
+
+
 def add_product(self, a, b, beta=1, alpha=1):
     """`beta * self + alpha * (a @ b)`; `self` is not read, and may hold NaN, where beta is 0."""
+    if self.dtype == mx.complex64:
+        # Also where they are 1, MLX's addmm multiplies by them, which spreads NaN between parts.
+        product = mx.matmul(a, b)
+        product = product if _is_one(alpha) else product * alpha
+        if not is_array(beta) and beta == 0:
+            return product
+        return product + (self if _is_one(beta) else self * beta)
     if alpha == 1 and beta == 0:
         return mx.matmul(a, b)
     if alpha == 1 and all(size != 0 for size in a.shape):

@@ -8,8 +8,9 @@ import math
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
+from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import make_complex
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
 from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
@@ -42,6 +43,8 @@ def _reduce(function, x, dim=None, keepdim=False):
     listed = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
     reduced = {axis % x.ndim for axis in listed}
     kept = [1 if i in reduced else n for i, n in enumerate(x.shape) if keepdim or i not in reduced]
+    if function is mx.mean and x.dtype == mx.complex64:
+        return make_complex(*[mx.full(kept, math.nan, mx.float32)] * 2)
     dtype = mx.bool_ if function in (mx.any, mx.all) else x.dtype
     return mx.full(kept, _IDENTITIES[function], dtype)
 
@@ -55,7 +58,7 @@ _IDENTITIES = {mx.sum: 0, mx.prod: 1, mx.mean: math.nan, mx.any: False, mx.all: 
 @family.op(
     aten.sum.dim_IntList,
     samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
 )
 def sum(self, dim, keepdim=False, *, result_dtype):
     """sum(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
@@ -63,23 +66,36 @@ def sum(self, dim, keepdim=False, *, result_dtype):
     return _reduce(mx.sum, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
 
-@family.op(aten.mean.default, samples=elementwise(), rules=[Dtype("self", ANY), ResultDtype(FLOAT)])
-def mean_of_all(self):
+def _widen(x, dtype=None):
+    """`x` in the dtype in which its mean in `dtype` is formed: float32, or complex64."""
+    return mx.astype(x, mx.complex64 if (dtype or x.dtype) == mx.complex64 else mx.float32)
+
+
+@family.op(
+    aten.mean.default,
+    samples=elementwise(),
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
+)
+def mean_of_all(self, *, result_dtype):
     """mean(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.mean, mx.astype(self, mx.float32))
+    return _reduce(mx.mean, _widen(self, result_dtype))
 
 
 @family.op(
     aten.mean.dim,
     samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY), ResultDtype(FLOAT)],
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
 )
-def mean(self, dim, keepdim=False):
+def mean(self, dim, keepdim=False, *, result_dtype):
     """mean(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.mean, mx.astype(self, mx.float32), dim, keepdim)
+    return _reduce(mx.mean, _widen(self, result_dtype), dim, keepdim)
 
 
-@family.op(aten.prod.default, samples=elementwise(), rules=[Dtype("self", ANY), ResultDtype(ANY)])
+@family.op(
+    aten.prod.default,
+    samples=elementwise(),
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+)
 def prod_of_all(self, *, result_dtype):
     """prod(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
     return _reduce(mx.prod, widen_half(convert_dtype(self, result_dtype)))
@@ -88,26 +104,40 @@ def prod_of_all(self, *, result_dtype):
 @family.op(
     aten.prod.dim_int,
     samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
 )
 def prod(self, dim, keepdim=False, *, result_dtype):
     """prod(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     return _reduce(mx.prod, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
 
+def _average(x, dim, keepdim):
+    """The mean, of the parts where `x` is complex: a complex divisor would mix them."""
+    if x.dtype != mx.complex64:
+        return _reduce(mx.mean, x, dim, keepdim)
+    return make_complex(*(_reduce(mx.mean, part(x), dim, keepdim) for part in (mx.real, mx.imag)))
+
+
+def _square(x):
+    if x.dtype != mx.complex64:
+        return x * x
+    real, imag = mx.real(x), mx.imag(x)
+    return real * real + imag * imag
+
+
 def _moments(x, dim, correction, keepdim):
     """Variance and mean in two passes: the sum of squares would cancel."""
-    x = mx.astype(x, mx.float32)
-    center = _reduce(mx.mean, x, dim, True)
+    x = _widen(x)
+    center = _average(x, dim, True)
     deviation = x - center
     # The mean of large numbers is rounded, even of equal ones: all deviations are off by that.
-    deviation = deviation - _reduce(mx.mean, deviation, dim, True)
+    deviation = deviation - _average(deviation, dim, True)
     total = 1
     for axis in (dim or range(x.ndim)) if x.ndim > 0 else ():
         total = total * x.shape[axis]
     freedom = mx.maximum(mx.array(total, mx.float32) - (1 if correction is None else correction), 0)
-    variance = _reduce(mx.sum, deviation * deviation, dim, keepdim) / freedom
-    return variance, center if keepdim else _reduce(mx.mean, x, dim)
+    variance = _reduce(mx.sum, _square(deviation), dim, keepdim) / freedom
+    return variance, center if keepdim else _average(x, dim, False)
 
 
 _CORRECTION = Choice((None, 0, 1, 0.5))
@@ -116,7 +146,7 @@ _CORRECTION = Choice((None, 0, 1, 0.5))
 @family.op(
     aten.var.correction,
     samples=elementwise(dim=Dims(optional=True), correction=_CORRECTION, keepdim=_KEEPDIM),
-    rules=[Dtype("self", FLOAT)],
+    rules=[Dtype("self", FLOAT | COMPLEX)],
 )
 def var(self, dim=None, *, correction=None, keepdim=False):
     """var(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor"""  # noqa: E501
@@ -126,7 +156,7 @@ def var(self, dim=None, *, correction=None, keepdim=False):
 @family.op(
     aten.var_mean.correction,
     samples=elementwise(dim=Dims(optional=True), correction=_CORRECTION, keepdim=_KEEPDIM),
-    rules=[Dtype("self", FLOAT)],
+    rules=[Dtype("self", FLOAT | COMPLEX)],
     whole=True,
     limitations=(
         Limitation(
@@ -238,12 +268,14 @@ def argmin(self, dim=None, keepdim=False):
 # Truth
 
 
-family.unary(ANY, {aten.any.default: lambda x: _reduce(mx.any, x)})
-family.unary(ANY, {aten.all.default: lambda x: _reduce(mx.all, x)}, whole=True)
+family.unary(ANY | COMPLEX, {aten.any.default: lambda x: _reduce(mx.any, x)})
+family.unary(ANY | COMPLEX, {aten.all.default: lambda x: _reduce(mx.all, x)}, whole=True)
 
 
 @family.op(
-    aten.any.dim, samples=elementwise(dim=Dim(), keepdim=_KEEPDIM), rules=[Dtype("self", ANY)]
+    aten.any.dim,
+    samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
+    rules=[Dtype("self", ANY | COMPLEX)],
 )
 def any(self, dim, keepdim=False):
     """any(Tensor self, int dim, bool keepdim=False) -> Tensor"""
@@ -253,7 +285,7 @@ def any(self, dim, keepdim=False):
 @family.op(
     aten.all.dim,
     samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX)],
     whole=True,
 )
 def all(self, dim, keepdim=False):
@@ -264,7 +296,7 @@ def all(self, dim, keepdim=False):
 @family.op(
     aten.any.dims,
     samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX)],
 )
 def any_of_dims(self, dim=None, keepdim=False):
     """any(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
@@ -281,7 +313,7 @@ def _of_dims(function, x, dim, keepdim):
 @family.op(
     aten.all.dims,
     samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY)],
+    rules=[Dtype("self", ANY | COMPLEX)],
     whole=True,
 )
 def all_of_dims(self, dim=None, keepdim=False):

@@ -2,8 +2,9 @@
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, FLOAT
+from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, ResultDtype
 from mlx_coverage.registry.samples import Dim, elementwise
@@ -25,7 +26,7 @@ def _scan(function, x, dim):
 @family.op(
     aten.cumsum.default,
     samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
 )
 def cumsum(self, dim, *, result_dtype):
     """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
@@ -35,7 +36,7 @@ def cumsum(self, dim, *, result_dtype):
 @family.op(
     aten.cumprod.default,
     samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", ANY), ResultDtype(ANY)],
+    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
     limitations=(
         Limitation(
             "products that leave float32's range stay infinite, and come back in torch",
@@ -48,6 +49,13 @@ def cumsum(self, dim, *, result_dtype):
             _WIDE_PRODUCTS,
             FLOAT,
             avoids="inf",
+        ),
+        INFINITE_PRODUCT,
+        Limitation(
+            "NaN in one part of the first complex element stays in that part; torch's is in both",
+            "torch multiplies the element by the 1 that it starts from",
+            COMPLEX,
+            avoids="nan",
         ),
     ),
     whole=True,

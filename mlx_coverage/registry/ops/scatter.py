@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from mlx_coverage.registry import reasons
-from mlx_coverage.registry.dtypes import ANY, BOOL, INDEX, NUMBER
+from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, INDEX, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.indexing import INDEX_RULES, INT64_SCATTER, crop
-from mlx_coverage.registry.ops.operands import widen_half
+from mlx_coverage.registry.ops.operands import as_array, widen_half
 from mlx_coverage.registry.ops.views import IN_ORDER
 from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Range, Rank, SameDtype, Static
 from mlx_coverage.registry.samples import (
@@ -66,7 +66,7 @@ def scatter_along(self, dim, index, src, mode):
         index=tensor("A", "K", dtype=("int64",), below="B", unique=True),
         src=tensor("A+X", "K+1"),
     ),
-    rules=[Dtype("self", ANY), SameDtype(("self", "src")), *INDEX_RULES],
+    rules=[Dtype("self", ANY | COMPLEX), SameDtype(("self", "src")), *INDEX_RULES],
     limitations=(INT64_SCATTER,),
 )
 def scatter_src(self, dim, index, src):
@@ -83,12 +83,12 @@ def scatter_src(self, dim, index, src):
         index=tensor("A", "K", dtype=("int64",), below="B"),
         value=Number(),
     ),
-    rules=[Dtype("self", ANY), *INDEX_RULES],
+    rules=[Dtype("self", ANY | COMPLEX), *INDEX_RULES],
     limitations=(INT64_SCATTER,),
 )
 def scatter_value(self, dim, index, value):
     """scatter(Tensor self, int dim, Tensor index, Scalar value) -> Tensor"""
-    src = mx.broadcast_to(mx.array(value, self.dtype), index.shape)
+    src = mx.broadcast_to(as_array(value, self.dtype), index.shape)
     return scatter_along(self, dim, index, src, "set")
 
 
@@ -104,7 +104,7 @@ REDUCED: dict[str, Any] = {
 @family.op(
     aten.scatter_add.default,
     samples=draw(sizes=REDUCED_SIZES, **REDUCED),
-    rules=[Dtype("self", NUMBER), SameDtype(("self", "src")), *INDEX_RULES],
+    rules=[Dtype("self", NUMBER | COMPLEX), SameDtype(("self", "src")), *INDEX_RULES],
     limitations=(INT64_SCATTER,),
 )
 def scatter_add(self, dim, index, src):
@@ -123,7 +123,12 @@ def scatter_add(self, dim, index, src):
         end=Size("2*N"),
         step=Choice((2,)),
     ),
-    rules=[Dtype("self", ANY), SameDtype(("self", "src")), Rank("self", 1), Range("step", low=1)],
+    rules=[
+        Dtype("self", ANY | COMPLEX),
+        SameDtype(("self", "src")),
+        Rank("self", 1),
+        Range("step", low=1),
+    ],
 )
 def slice_scatter(self, src, dim=0, start=None, end=None, step=1):
     """slice_scatter(Tensor self, Tensor src, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1) -> Tensor"""  # noqa: E501
@@ -146,7 +151,7 @@ def slice_scatter(self, src, dim=0, start=None, end=None, step=1):
         dim=Choice((0,)),
         index=IndexInto(),
     ),
-    rules=[Dtype("self", ANY), SameDtype(("self", "src")), Rank("self", 1)],
+    rules=[Dtype("self", ANY | COMPLEX), SameDtype(("self", "src")), Rank("self", 1)],
     whole=True,
 )
 def select_scatter(self, src, dim, index):
@@ -166,7 +171,7 @@ def select_scatter(self, src, dim, index):
         source=tensor("M"),
     ),
     rules=[
-        Dtype("self", ANY),
+        Dtype("self", ANY | COMPLEX),
         Dtype("mask", BOOL),
         SameDtype(("self", "source")),
         NonEmpty("source"),
@@ -190,7 +195,7 @@ def masked_scatter(self, mask, source):
         source=tensor("K"),
         accumulate=Choice((False, True)),
     ),
-    rules=[Dtype("self", NUMBER), SameDtype(("self", "source")), Dtype("index", INDEX)],
+    rules=[Dtype("self", NUMBER | COMPLEX), SameDtype(("self", "source")), Dtype("index", INDEX)],
     whole=True,
     limitations=(INT64_SCATTER, _LAST_WRITE),
 )
@@ -213,7 +218,12 @@ def put(self, index, source, accumulate=False):
         dim2=Choice((-1,)),
     ),
     # Torch's export does not relate the sizes of `src` to those of `self`.
-    rules=[Dtype("self", ANY), SameDtype(("self", "src")), Rank("self", 2), Static("src")],
+    rules=[
+        Dtype("self", ANY | COMPLEX),
+        SameDtype(("self", "src")),
+        Rank("self", 2),
+        Static("src"),
+    ],
     whole=True,
     limitations=(INT64_SCATTER,),
 )
@@ -251,7 +261,7 @@ def _writes_once(call):
         storage_offset=Choice((None, 0, 1)),
     ),
     rules=[
-        Dtype("self", ANY),
+        Dtype("self", ANY | COMPLEX),
         SameDtype(("self", "src")),
         IN_ORDER,
         Static("size"),

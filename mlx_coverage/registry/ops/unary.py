@@ -7,8 +7,9 @@ square, isposinf, isneginf, deg2rad, rad2deg, special_entr, special_log_ndtr.
 
 import torch
 
-from mlx_coverage.registry.dtypes import ANY, BOOL, FLOAT, INTEGER, NUMBER
+from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, FLOAT, INTEGER, NUMBER
 from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.ops.complex_numbers import INFINITE_OPERAND, ZERO_DIVISOR
 from mlx_coverage.registry.rules import Dtype, OneOf
 from mlx_coverage.registry.samples import Choice, Integer, Number, elementwise
 from mlx_coverage.registry.spec import Family, Limitation, Promotion, Tolerance
@@ -27,6 +28,12 @@ def in_float32(function):
     return widened
 
 
+def _sigmoid(x):
+    if x.dtype == mx.complex64:
+        return mx.reciprocal(1 + mx.exp(mx.negative(x)))
+    return mx.sigmoid(mx.astype(x, mx.float32))  # its exp overflows a half
+
+
 family.unary(
     ANY,
     {
@@ -36,23 +43,54 @@ family.unary(
         aten.asinh.default: mx.arcsinh,
         aten.atan.default: mx.arctan,
         aten.atanh.default: mx.arctanh,
+        aten.expm1.default: mx.expm1,
+    },
+    promotion=Promotion.INT_TO_FLOAT,
+)
+family.unary(
+    ANY | COMPLEX,
+    {
         aten.cos.default: mx.cos,
         aten.cosh.default: mx.cosh,
         aten.exp.default: mx.exp,
-        aten.expm1.default: mx.expm1,
         aten.log.default: mx.log,
         aten.log10.default: mx.log10,
-        aten.log1p.default: mx.log1p,
         aten.log2.default: mx.log2,
-        aten.reciprocal.default: mx.reciprocal,
-        aten.rsqrt.default: mx.rsqrt,
-        aten.sigmoid.default: in_float32(mx.sigmoid),  # its exp overflows a half
         aten.sinh.default: mx.sinh,
         aten.sqrt.default: mx.sqrt,
         aten.tan.default: mx.tan,
         aten.tanh.default: mx.tanh,
     },
     promotion=Promotion.INT_TO_FLOAT,
+)
+family.unary(
+    ANY | COMPLEX,
+    {
+        aten.log1p.default: mx.log1p,
+        aten.rsqrt.default: mx.rsqrt,
+    },
+    promotion=Promotion.INT_TO_FLOAT,
+    limitations=(INFINITE_OPERAND,),
+)
+family.unary(
+    ANY | COMPLEX,
+    {aten.reciprocal.default: mx.reciprocal},
+    promotion=Promotion.INT_TO_FLOAT,
+    limitations=(INFINITE_OPERAND, ZERO_DIVISOR),
+)
+family.unary(
+    ANY | COMPLEX,
+    {aten.sigmoid.default: _sigmoid},
+    promotion=Promotion.INT_TO_FLOAT,
+    limitations=(
+        INFINITE_OPERAND,
+        Limitation(
+            "where the exponential of a complex number overflows, the result is 0; torch's is NaN",
+            "torch divides by an infinite number as in school",
+            COMPLEX,
+            avoids="overflow",
+        ),
+    ),
 )
 # ExecuTorch takes ops that are neither core nor decomposed only where a delegate keeps them whole.
 family.unary(
@@ -62,7 +100,7 @@ family.unary(
     whole=True,
 )
 family.unary(
-    ANY,
+    ANY | COMPLEX,
     {aten.sin.default: mx.sin},
     promotion=Promotion.INT_TO_FLOAT,
     limitations=(
@@ -74,28 +112,27 @@ family.unary(
         ),
     ),
 )
+family.unary(NUMBER | COMPLEX, {aten.abs.default: mx.abs, aten.neg.default: mx.negative})
 family.unary(
     NUMBER,
     {
-        aten.abs.default: mx.abs,
         aten.ceil.default: mx.ceil,
         aten.floor.default: mx.floor,
-        aten.neg.default: mx.negative,
         aten.relu.default: lambda x: mx.maximum(0, x),
         aten.round.default: mx.round,
         aten.trunc.default: mx.trunc,
     },
 )
 family.unary(
-    ANY,
+    ANY | COMPLEX,
     {
         aten.isinf.default: mx.isinf,
         aten.isnan.default: mx.isnan,
         aten.logical_not.default: mx.logical_not,
-        aten.sign.default: mx.sign,
     },
 )
-family.unary(ANY, {aten.isfinite.default: mx.isfinite}, whole=True)
+family.unary(ANY, {aten.sign.default: mx.sign})
+family.unary(ANY | COMPLEX, {aten.isfinite.default: mx.isfinite}, whole=True)
 family.unary(INTEGER | BOOL, {aten.bitwise_not.default: mx.bitwise_invert})
 family.unary(
     FLOAT,

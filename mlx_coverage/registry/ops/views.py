@@ -29,9 +29,7 @@ from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
 family = Family("views")
-_ANY = [Dtype("self", ANY)]
-# The others that ExecuTorch knows have no complex dtype in its edge dialect.
-_MOVED = [Dtype("self", ANY | COMPLEX)]
+_ANY = [Dtype("self", ANY | COMPLEX)]
 
 
 @family.op(aten.view.default, samples=elementwise(size=Reshape()), rules=_ANY, view=True)
@@ -40,13 +38,13 @@ def view(self, size):
     return mx.reshape(self, size)
 
 
-@family.op(aten.permute.default, samples=elementwise(dims=Permutation()), rules=_MOVED, view=True)
+@family.op(aten.permute.default, samples=elementwise(dims=Permutation()), rules=_ANY, view=True)
 def permute(self, dims):
     """permute(Tensor(a) self, int[] dims) -> Tensor(a)"""
     return mx.transpose(self, [normalize_dim(dim, self.ndim) for dim in dims])
 
 
-@family.op(aten.expand.default, samples=elementwise(size=Expand()), rules=_MOVED, view=True)
+@family.op(aten.expand.default, samples=elementwise(size=Expand()), rules=_ANY, view=True)
 def expand(self, size, *, implicit=False):
     """expand(Tensor(a) self, SymInt[] size, *, bool implicit=False) -> Tensor(a)"""
     kept = [-1] * (len(size) - self.ndim) + list(self.shape)
@@ -60,19 +58,19 @@ def _squeeze(self, dims):
     return mx.squeeze(self, axes) if axes else self
 
 
-@family.op(aten.squeeze.dim, samples=elementwise(dim=Dim()), rules=_MOVED, view=True)
+@family.op(aten.squeeze.dim, samples=elementwise(dim=Dim()), rules=_ANY, view=True)
 def squeeze_dim(self, dim):
     """squeeze(Tensor(a) self, int dim) -> Tensor(a)"""
     return _squeeze(self, [dim])
 
 
-@family.op(aten.squeeze.dims, samples=elementwise(dim=Dims()), rules=_MOVED, view=True)
+@family.op(aten.squeeze.dims, samples=elementwise(dim=Dims()), rules=_ANY, view=True)
 def squeeze_dims(self, dim):
     """squeeze(Tensor(a) self, int[] dim) -> Tensor(a)"""
     return _squeeze(self, dim)
 
 
-@family.op(aten.unsqueeze.default, samples=elementwise(dim=Dim(extra=1)), rules=_MOVED, view=True)
+@family.op(aten.unsqueeze.default, samples=elementwise(dim=Dim(extra=1)), rules=_ANY, view=True)
 def unsqueeze(self, dim):
     """unsqueeze(Tensor(a) self, int dim) -> Tensor(a)"""
     return mx.expand_dims(self, dim)
