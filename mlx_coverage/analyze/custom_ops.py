@@ -77,7 +77,7 @@ def inquire(op: OpOverload, registry: Registry) -> OpInquiry:
     entry = next((entry for entry in list_ops(registry, name) if entry.op == name), None)
     example, plan, problem = _plan_example(op, registry)
     parts = tuple(_list_parts(plan)) if plan is not None else ()
-    obstacles = tuple(_list_obstacles(op))
+    obstacles = tuple(_list_obstacles(op, plan))
     runs = bool(parts) and all(part.delegated == part.nodes for part in parts)
     return OpInquiry(
         op=name,
@@ -201,7 +201,7 @@ def _find_decomposer(op: OpOverload, registry: Registry) -> Decomposer:
     return "torch" if op in decomposition_table else "none"
 
 
-def _list_obstacles(op: OpOverload) -> Iterator[str]:
+def _list_obstacles(op: OpOverload, plan: PartitionPlan | None) -> Iterator[str]:
     if op._schema.is_mutable and op.namespace != "aten":
         yield (
             "its schema writes into an argument, which export turns into a higher-order op; "
@@ -209,7 +209,9 @@ def _list_obstacles(op: OpOverload) -> Iterator[str]:
         )
     if torch.Tag.nondeterministic_seeded in op.tags:
         yield "it draws random numbers, which MLX draws otherwise"
-    if torch.Tag.dynamic_output_shape in op.tags:
+    placements = plan.placements.values() if plan is not None else ()
+    found = {reason.kind for p in placements if isinstance(p, Fallback) for reason in p.reasons}
+    if torch.Tag.dynamic_output_shape in op.tags or reasons.DATA_DEPENDENT in found:
         yield "the size of its result depends on data, which no MLX graph can have"
 
 

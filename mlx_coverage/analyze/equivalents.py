@@ -39,18 +39,12 @@ def cut_rows(old: nn.Embedding) -> nn.Embedding | None:
     return new
 
 
-def fix_slope(old: nn.RReLU) -> nn.LeakyReLU:
-    """`nn.RReLU` with the slope that it has in evaluation, the mean of its bounds."""
-    return nn.LeakyReLU((old.lower + old.upper) / 2)
-
-
 # None stands for a module that is fine as it is.
 Make = Callable[[Any], nn.Module | None]
 
 EQUIVALENTS: Mapping[type[nn.Module], Make] = {
     nn.Bilinear: BilinearAsLinear,
     nn.Embedding: cut_rows,
-    nn.RReLU: fix_slope,
 }
 
 

@@ -43,28 +43,6 @@ class Gate(nn.Module):
         return x
 
 
-class Leak(nn.Module):
-    """Random slopes in training only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 4), nn.RReLU(0.1, 0.5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).sin()
-
-
-class Both(nn.Module):
-    """ExecuTorch refuses either of its parts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate, self.leak = Gate(), Leak()
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.leak(self.gate(x, y))
-
-
 class Lookup(nn.Module):
     """Rows longer than `max_norm` are cut when they are looked up."""
 
@@ -81,3 +59,14 @@ class Stuck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.cos() + torch.bernoulli(x.sigmoid())
+
+
+class Both(nn.Module):
+    """ExecuTorch refuses either of its parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.lookup = Gate(), Lookup()
+
+    def forward(self, x: Tensor, y: Tensor, indices: Tensor) -> Tensor:
+        return self.gate(x, y) + self.lookup(indices)

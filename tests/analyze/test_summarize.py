@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mlx_coverage.analyze.capture import Capture, export_methods, plan_methods
+from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.analyze.load import Exportable
 from mlx_coverage.analyze.model import (
     NONE,
@@ -19,6 +20,7 @@ from mlx_coverage.analyze.model import (
     Figures,
     MethodReport,
     ModulePath,
+    Source,
     from_json,
     to_json,
 )
@@ -26,6 +28,7 @@ from mlx_coverage.analyze.sources import Frame, locate_frames, parse_stack
 from mlx_coverage.analyze.summarize import fold_modules, summarize
 from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.registry import default_registry
+from mlx_coverage.registry.reasons import DECOMPOSITION_FAILED, NO_KERNEL
 from mlx_coverage.report import render_text
 from tests.analyze.planning import make_plan
 
@@ -160,6 +163,19 @@ def test_culprit_with_several_results_is_named() -> None:
     assert {count.op for count in finding.ops} == {"aten.sort.default", "aten.view.default"}
     culprits = {other.slug: other.culprit for other in finding.others}
     assert culprits["plan/only-neighbours-fall-back"] == "aten.sort.default"
+
+
+def test_several_refusals_are_all_kept() -> None:
+    plans = {"forward": make_plan(Sorted(), torch.ones(4), exclude=[torch.ops.aten.sort.default])}
+    first = CaptureError("edge", DECOMPOSITION_FAILED, "the first", Source("a.py", 1))
+    second = CaptureError("edge", NO_KERNEL, "the second", Source("a.py", 2))
+    for refused, said in ((first, 1), ((first, second, first), 2)):
+        report = summarize("model", Capture(plans, refused))  # type: ignore[arg-type]
+        assert report.failure is not None
+        sentences = [refusal.sentence for refusal in report.failure.refusals]
+        assert sentences == ["the first", "the second"][:said]
+        assert report.outcome == "does not lower"
+        assert report.methods[0].findings
 
 
 def test_standing_of_every_op() -> None:

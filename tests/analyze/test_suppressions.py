@@ -86,3 +86,22 @@ def test_files_that_are_no_python_are_passed_over(folder: Path) -> None:
     assert check(folder, "def (:  # mlx-coverage: allow[op/dtype] why", 1).suppressions == ()
     (folder / "net.py").unlink()
     assert apply_suppressions(make_report(), ["net.py"], SLUGS).suppressions == ()
+
+
+@pytest.mark.parametrize(
+    ("commented", "allowed"), [((1,), True), ((2, 3), True), ((2,), False), ((), False)]
+)
+def test_a_cause_is_allowed_where_it_enters_or_at_every_line_that_it_reaches(
+    folder: Path, commented: tuple[int, ...], allowed: bool
+) -> None:
+    comment = "  # mlx-coverage: allow[op/dtype] why"
+    text = "\n".join(f"y = f(x){comment if n in commented else ''}" for n in (1, 2, 3))
+    (folder / "net.py").write_text(text)
+    report = make_report()
+    (method,) = report.methods
+    lines = tuple(Source("net.py", n) for n in (2, 3))
+    finding = dataclasses.replace(method.findings[0], source=Source("net.py", 1), lines=lines)
+    methods = (dataclasses.replace(method, findings=(finding,)),)
+    marked = apply_suppressions(dataclasses.replace(report, methods=methods), ["net.py"], SLUGS)
+    assert list_allowed(marked) == (["why"] if allowed else [None])
+    assert not any(comment.problem for comment in marked.suppressions)

@@ -72,7 +72,8 @@ def check(*options: str) -> list[tuple[str, str]]:
     report = from_json(Path("found.json").read_text())
     findings = [f for method in report.methods for f in method.findings]
     reasons = [(f, reason) for f in findings for reason in (f.reason, *f.others)]
-    return [(count.op, reason.slug) for f, reason in reasons for count in f.ops]
+    found = [(count.op, reason.slug) for f, reason in reasons for count in f.ops]
+    return [pair for pair in found if not pair[1].startswith("runtime/")]
 
 
 def test_one_call_with_its_exact_arguments(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +140,7 @@ def test_findings_are_listed_with_the_ids_of_the_page(capsys: pytest.CaptureFixt
     assert "aten._to_copy.default" in {op for _, op in listed}
     assert all(f'id="{anchor}"' in page for anchor, _ in listed)
     anchor = next(anchor for anchor, op in listed if op == "aten._to_copy.default")
-    assert "aten.sort" in write(f"model.py#{anchor}")["text"]
+    assert "_to_copy" in write(f"model.py#{anchor}")["text"]
 
 
 @pytest.mark.parametrize(
