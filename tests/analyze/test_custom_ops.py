@@ -46,8 +46,8 @@ example_inputs = (torch.ones(2, 3),)
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("definitions") / "definitions.py"
     path.write_text(DEFINITIONS)
-    # Once: torch refuses to define a library twice.
-    assert main(["check", str(path), "--json", str(path.with_suffix(".json"))]) == 0
+    # Once: torch refuses to define a library twice. The op has no kernel in ExecuTorch.
+    assert main(["check", str(path), "--json", str(path.with_suffix(".json"))]) == 3
     return path
 
 

@@ -169,8 +169,8 @@ def test_several_refusals_are_all_kept() -> None:
     plans = {"forward": make_plan(Sorted(), torch.ones(4), exclude=[torch.ops.aten.sort.default])}
     first = CaptureError("edge", DECOMPOSITION_FAILED, "the first", Source("a.py", 1))
     second = CaptureError("edge", NO_KERNEL, "the second", Source("a.py", 2))
-    for refused, said in ((first, 1), ((first, second, first), 2)):
-        report = summarize("model", Capture(plans, refused))  # type: ignore[arg-type]
+    for refused, said in (((first,), 1), ((first, second), 2)):
+        report = summarize("model", Capture(plans, refused))
         assert report.failure is not None
         sentences = [refusal.sentence for refusal in report.failure.refusals]
         assert sentences == ["the first", "the second"][:said]

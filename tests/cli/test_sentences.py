@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mlx_coverage.analyze import execution
 from mlx_coverage.analyze.failures import CallError, CaptureError, InputError
 from mlx_coverage.analyze.load import import_definitions
-from mlx_coverage.cli import _explain, execution, exits
+from mlx_coverage.cli import _explain, exits
 
 KERNEL = """\
 [op_x.cpp:1] Using the portable kernel

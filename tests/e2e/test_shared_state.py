@@ -9,13 +9,12 @@ import pytest
 import torch
 from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 from executorch.runtime import Runtime
-from mlx_coverage.cli.execution import finish
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
-from mlx_coverage.analyze.capture import lower_methods
+from mlx_coverage.analyze.capture import write_methods
 from mlx_coverage.analyze.failures import CaptureError
 from mlx_coverage.lowering.state import SharedBufferError
 from tests.e2e.closeness import assert_close
@@ -274,8 +273,8 @@ MIXTURES: dict[str, tuple[tuple[type[nn.Module], ...], list[str]]] = {
 def prepare(kinds: tuple[type[nn.Module], ...], excluded: list[str], start: float = 0.0) -> bytes:
     """As the command line does."""
     programs = export(make_cells(*kinds, start=start), draw_vector)
-    lowering = lower_methods(programs, lambda: MLXPartitioner(exclude_ops=excluded))
-    return bytes(finish(lowering.lowered).buffer)
+    program = write_methods(programs, lambda: MLXPartitioner(exclude_ops=excluded))
+    return bytes(program.buffer)
 
 
 @pytest.mark.parametrize("case", list(MIXTURES))
@@ -307,8 +306,8 @@ def test_a_buffer_of_one_method_is_not_overwritten_by_another(tmp_path: Path) ->
         return {"detour": Detour(Cell(1.0)), "step": Step(Cell(2.0))}
 
     programs = export(make(), draw_vector)
-    lowering = lower_methods(programs, lambda: MLXPartitioner(exclude_ops=[DETOUR]))
-    pte = bytes(finish(lowering.lowered).buffer)
+    program = write_methods(programs, lambda: MLXPartitioner(exclude_ops=[DETOUR]))
+    pte = bytes(program.buffer)
     compare(load(pte, tmp_path), make(), draw_vector, walk(["detour", "step"], 2))
 
 
