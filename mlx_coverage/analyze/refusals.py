@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from executorch.exir import to_edge_transform_and_lower
+from executorch.exir.delegate import executorch_call_delegate
 from executorch.exir.verification.verifier import EXIREdgeDialectVerifier
 from torch._export.verifier import SpecViolationError
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, condense
 from mlx_coverage.analyze.model import Source
@@ -25,11 +27,13 @@ from mlx_coverage.registry.call import canonicalize, name_node, name_target
 
 _NOT_TAKEN = "was not decomposed or delegated"
 _MISPLACED = re.compile(r"Input spec name \S+ does not match node name")
-# Whose branches and bodies ExecuTorch's passes convert.
+# Those that ExecuTorch's passes convert.
 _CONVERTED = frozenset(
     {
         *(torch.ops.higher_order.cond, torch.ops.higher_order.while_loop),
         *(torch.ops.higher_order.map_impl, torch.ops.higher_order.scan),
+        *(executorch_call_delegate, torch.ops.higher_order.auto_functionalized),
+        torch.ops.higher_order.auto_functionalized_v2,
     }
 )
 _INSTEAD = {
@@ -111,25 +115,42 @@ def explain_unfinished(error: Exception, plans: Mapping[str, PartitionPlan]) -> 
             )
             refusal = CaptureError("edge", reasons.NO_KERNEL, sentence, locate_node(node))
             found.setdefault(name, refusal)
-    kind = reasons.DECOMPOSITION_FAILED
-    return list(found.values()) or [CaptureError.from_error("edge", kind, error, prefix)]
+    if found:
+        return list(found.values())
+    other = CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error, prefix)
+    if other.source.file is None and isinstance(error, GuardOnDataDependentSymNode):
+        other.source = _find_data_dependent(plans)
+    return [other]
+
+
+def _find_data_dependent(plans: Mapping[str, PartitionPlan]) -> Source:
+    """The first call whose result's size is data."""
+    for plan in plans.values():
+        for node, given in _list_fallbacks(plan):
+            if given[0].kind is reasons.DATA_DEPENDENT:
+                return locate_node(node)
+    return Source()
 
 
 def list_regions(graph: Graph) -> Iterator[CaptureError]:
-    """Calls that are given parts of the program and that ExecuTorch's passes do not know."""
-    users = (user for node in graph.find_nodes(op="get_attr") for user in node.users)
-    for user in dict.fromkeys(users):
-        if not isinstance(user.target, HigherOrderOperator) or user.target in _CONVERTED:
+    """Calls that ExecuTorch's passes do not know: of functions, and of ops with an effect."""
+    for node in graph.nodes:
+        target = node.target
+        if not isinstance(target, HigherOrderOperator) or target in _CONVERTED:
             continue
-        name = name_target(canonicalize(user.target)).rpartition(".")[2]
-        if name in ("executorch_call_delegate",):
-            continue
-        sentence = (
-            f"ExecuTorch cannot lower {name}: it leaves the functions that it is given "
-            f"unconverted; {_INSTEAD.get(name, 'write the line without it')}"
-        )
-        kind = reasons.DECOMPOSITION_FAILED
-        yield CaptureError("edge", kind, sentence, locate_node(user))
+        name = name_node(node)
+        if "with_effects" in str(target):
+            sentence = (
+                f"ExecuTorch cannot lower {name}, which checks or prints at run time; call a form "
+                "without the check (torch.linalg.inv_ex, solve_ex, cholesky_ex), or leave it out"
+            )
+        else:
+            name = name.rpartition(".")[2]
+            sentence = (
+                f"ExecuTorch cannot lower {name}: it leaves the functions that it is given "
+                f"unconverted; {_INSTEAD.get(name, 'write the line without it')}"
+            )
+        yield CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, locate_node(node))
 
 
 def _list_functions(graph: Graph) -> Iterator[CaptureError]:

@@ -191,10 +191,10 @@ def separate_new_values(program: ExportedProgram) -> None:
 
     ExecuTorch writes new values back one after another, so that a new value which is another
     buffer, or a view of one, may be overwritten before it is read. Such a value, one that is
-    returned or written twice, one of a buffer that is never read, and a buffer that is returned
-    belong to no partition. Torch in turn takes a view of a written buffer that is returned for
-    one of the new value, as soon as it traces the program again. The graph and the signature are
-    changed in place.
+    returned or written twice, one of a buffer that is never read, and a buffer or a parameter
+    that is returned belong to no partition. Torch in turn takes a returned view of a written
+    buffer for one of the new value, as soon as it traces the program again. The graph and the
+    signature are changed in place.
     """
     graph, signature = program.graph_module.graph, program.graph_signature
     output = graph.output_node()
@@ -202,13 +202,15 @@ def separate_new_values(program: ExportedProgram) -> None:
     count = Counter(results)
     placeholders = {node.name: node for node in graph.find_nodes(op="placeholder")}
     buffers = {b: placeholders[name] for name, b in signature.inputs_to_buffers.items()}
+    fixed = {**signature.inputs_to_parameters, **signature.inputs_to_lifted_tensor_constants}
+    kept = {*buffers.values(), *(placeholders[name] for name in fixed)}
     written = {buffers[name] for name in signature.buffers_to_mutate.values()}
     for index, spec in enumerate(signature.output_specs):
         value = results[index]
         if not isinstance(value, Node):
             continue
         if spec.kind is OutputKind.USER_OUTPUT:
-            if value not in buffers.values() and _find_base(value) not in written:
+            if value not in kept and _find_base(value) not in written:
                 continue
         elif spec.kind is not OutputKind.BUFFER_MUTATION or not _is_handed_on(
             value, buffers[str(spec.target)], count[value]
