@@ -7,6 +7,7 @@ are made to count in a tensor, and constants of other layouts are copied row by 
 
 import operator
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ def lay_out(program: ExportedProgram) -> ExportedProgram:
     Args:
         program: functionalised; its graph, state dict and constants are changed.
     """
+    _make_empties(program)
     stored = {node: name for node, name in _list_stored(program)}
     _lay_out_operands(program, stored)
     odd = [node for node in stored if not _is_named(node.meta["val"])]
@@ -44,6 +46,29 @@ def _list_stored(program: ExportedProgram) -> Iterator[tuple[Node, str]]:
         given = spec.kind in (InputKind.USER_INPUT, InputKind.CUSTOM_OBJ, InputKind.TOKEN)
         if not given and spec.target is not None and isinstance(node.meta["val"], torch.Tensor):
             yield node, spec.target
+
+
+def _make_empties(program: ExportedProgram) -> None:
+    """Compute constants without elements: ExecuTorch stores none, and does not load a program."""
+    graph = program.graph_module.graph
+    mutated = program.graph_signature.buffers_to_mutate.values()
+    first = next(node for node in graph.nodes if node.op != "placeholder")
+    for node, name in list(_list_stored(program)):
+        value = node.meta["val"]
+        if 0 not in value.shape or name in mutated:
+            continue
+        with graph.inserting_before(first):
+            made = graph.call_function(
+                aten.full.default, (list(value.shape), 0), {"dtype": value.dtype}
+            )
+        made.meta = {**node.meta, "val": value.new_empty(value.shape)}
+        node.replace_all_uses_with(made)
+        graph.erase_node(node)
+        signature = program.graph_signature
+        specs = [spec for spec in signature.input_specs if spec.arg.name != node.name]
+        program._graph_signature = replace(signature, input_specs=specs)
+        if all(spec.target != name for spec in specs):
+            (program.state_dict if name in program.state_dict else program.constants).pop(name)
 
 
 def _is_named(value: torch.Tensor) -> bool:

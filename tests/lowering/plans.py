@@ -1,5 +1,6 @@
 """A plan as plain data, so that the plans of two graphs can be compared."""
 
+import re
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ def _describe(value: Any, unbacked: dict[str, str]) -> Any:
         return value.dtype, str(value.device), sizes
     if isinstance(value, (list, tuple)):
         return [_describe(item, unbacked) for item in value]
-    text = str(value)
+
     # Sizes that depend on data are numbered anew by each trace.
-    return unbacked.setdefault(text, f"data{len(unbacked)}") if text.startswith("u") else text
+    def rename(match: re.Match[str]) -> str:
+        return unbacked.setdefault(match[0], f"data{len(unbacked)}")
+
+    return re.sub(r"\bu\d+\b", rename, str(value))
