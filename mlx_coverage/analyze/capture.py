@@ -59,6 +59,9 @@ from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import name_target
 
 _log = logging.getLogger(__name__)
+# Bytes of absent weights beside the delegates up to which ExecuTorch is asked to write a program
+# of zeros: it holds each of them twice.
+_MOST_ABSENT = 2**29
 _UNTRACEABLE = (DataDependentOutputException, DynamicOutputShapeException)
 _CAUSE = re.compile(r"Caused by: \((?P<place>[^()]+)\)")
 
@@ -336,7 +339,7 @@ def _conclude(
     ]
     refusals += [refusal for plan in plans.values() for refusal in list_regions(plan.graph)]
     program = None
-    if not refusals:
+    if not refusals and _count_absent(lowered) <= _MOST_ABSENT:
         try:
             program = finish(lowered)
         except Exception as error:  # noqa: BLE001  (to_executorch raises untyped errors)
@@ -424,11 +427,19 @@ def finish(lowered: EdgeProgramManager) -> ExecutorchProgramManager:
     return manager.to_executorch(config)
 
 
+def _count_absent(lowered: EdgeProgramManager) -> int:
+    """Bytes of the weights that are not there and that no delegate took."""
+    programs = (lowered.exported_program(name) for name in lowered.methods)
+    held = (t for p in programs for t in (*p.state_dict.values(), *p.constants.values()))
+    return sum(t.nbytes for t in held if isinstance(t, torch.Tensor) and _is_absent(t))
+
+
 def _fill_absent(program: ExportedProgram) -> None:
     """Zeros for weights that are not there and that no delegate took."""
-    for name, tensor in program.state_dict.items():
-        if _is_absent(tensor):
-            program.state_dict[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    for held in (program.state_dict, program.constants):
+        for name, tensor in held.items():
+            if isinstance(tensor, torch.Tensor) and _is_absent(tensor):
+                held[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 
 def write_methods(

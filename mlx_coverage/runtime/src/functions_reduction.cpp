@@ -1,6 +1,9 @@
 // Reductions, scans, sorting and searching.
 #include "functions.h"
 
+#include <cmath>
+#include <optional>
+
 #include "accumulation.h"
 
 namespace mlx_coverage {
@@ -10,30 +13,58 @@ namespace {
 using Moment =
     mx::array (*)(const mx::array&, const std::vector<int>&, bool, int, mx::StreamOrDevice);
 
-template <Reduction function>
+// Of an array without elements MLX's kernels read past its end; `nothing` is what they reduce to.
+mx::array fill_empty(const Call& c, const mx::array& a, const mx::array& result, double nothing) {
+  return a.size() > 0
+      ? result
+      : mx::full(result.shape(), mx::array(nothing, result.dtype()), c.stream());
+}
+
+template <Reduction function, int nothing>
 mx::array reduce(const Call& c) {
   const auto a = c.array(0);
-  return function(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
+  return fill_empty(
+      c, a, function(a, c.axes(1, a.ndim()), c.flag(2), c.stream()), nothing);
 }
 
-template <mx::array (*function)(const Call&, const mx::array&, const std::vector<int>&, bool)>
-mx::array accumulate(const Call& c) {
-  const auto a = c.array(0);
-  return function(c, a, c.axes(1, a.ndim()), c.flag(2));
+// The array whose elements a reduction of nothing finds: there are none, or MLX refuses.
+std::optional<mx::array> find_none(const Call& c, const mx::array& a, mx::Dtype dtype) {
+  if (a.size() > 0) {
+    return std::nullopt;
+  }
+  const auto rest = mx::any(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
+  return rest.size() > 0 ? std::nullopt
+                         : std::optional(mx::zeros(rest.shape(), dtype, c.stream()));
 }
 
-mx::array logsumexp(const Call& c) {
+template <Reduction function>
+mx::array reduce_some(const Call& c) {
   const auto a = c.array(0);
-  const auto axes = c.axes(1, a.ndim());
-  return is_long(c, a, axes) ? reduce_parts(mx::logsumexp, a, axes, c.flag(2), c.stream())
-                             : reduce<mx::logsumexp>(c);
+  const auto none = find_none(c, a, a.dtype());
+  return none ? *none : function(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
 }
 
-mx::array prod(const Call& c) {
+using Accumulation =
+    mx::array (*)(const Call&, const mx::array&, const std::vector<int>&, bool);
+
+template <Accumulation function>
+mx::array accumulate(const Call& c, double nothing) {
   const auto a = c.array(0);
-  const auto axes = c.axes(1, a.ndim());
+  return fill_empty(c, a, function(c, a, c.axes(1, a.ndim()), c.flag(2)), nothing);
+}
+
+mx::array logsumexp(
+    const Call& c, const mx::array& a, const std::vector<int>& axes, bool keepdims) {
+  if (a.size() == 0) {
+    return mx::sum(a, axes, keepdims, c.stream()); // MLX refuses; what it would be is filled in
+  }
+  return is_long(c, a, axes) ? reduce_parts(mx::logsumexp, a, axes, keepdims, c.stream())
+                             : mx::logsumexp(a, axes, keepdims, c.stream());
+}
+
+mx::array prod(const Call& c, const mx::array& a, const std::vector<int>& axes, bool keepdims) {
   return in_float64(is_long(c, a, axes), a, c.stream(), [&](const mx::array& x) {
-    return mx::prod(x, axes, c.flag(2), c.stream());
+    return mx::prod(x, axes, keepdims, c.stream());
   });
 }
 
@@ -48,6 +79,9 @@ mx::array reduce_moment(const Call& c) {
 
 Arrays minmax(const Call& c) {
   const auto a = c.array(0);
+  if (const auto none = find_none(c, a, a.dtype())) {
+    return {*none, *none};
+  }
   auto [low, high] = mx::minmax(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
   return {low, high};
 }
@@ -58,6 +92,9 @@ using Along = mx::array (*)(const mx::array&, int, bool, mx::StreamOrDevice);
 template <Whole whole, Along along>
 mx::array find_extreme(const Call& c) {
   const auto a = c.array(0);
+  if (const auto none = find_none(c, a, mx::uint32)) {
+    return *none;
+  }
   return c.is_none(1) ? whole(a, c.flag(2), c.stream())
                       : along(a, c.integer(1), c.flag(2), c.stream());
 }
@@ -142,16 +179,16 @@ Arrays unique(const Call& c) {
 
 Rows reduction_functions() {
   return {
-      {"all", 3, reduce<mx::all>},
-      {"any", 3, reduce<mx::any>},
-      {"count_nonzero", 3, reduce<mx::count_nonzero>},
-      {"logsumexp", 3, logsumexp},
-      {"max", 3, reduce<mx::max>},
-      {"mean", 3, accumulate<mean>},
-      {"median", 3, reduce<mx::median>},
-      {"min", 3, reduce<mx::min>},
-      {"prod", 3, prod},
-      {"sum", 3, accumulate<sum>},
+      {"all", 3, reduce<mx::all, 1>},
+      {"any", 3, reduce<mx::any, 0>},
+      {"count_nonzero", 3, reduce<mx::count_nonzero, 0>},
+      {"logsumexp", 3, [](const Call& c) { return accumulate<logsumexp>(c, -INFINITY); }},
+      {"max", 3, reduce_some<mx::max>},
+      {"mean", 3, [](const Call& c) { return accumulate<mean>(c, NAN); }},
+      {"median", 3, reduce_some<mx::median>},
+      {"min", 3, reduce_some<mx::min>},
+      {"prod", 3, [](const Call& c) { return accumulate<prod>(c, 1); }},
+      {"sum", 3, [](const Call& c) { return accumulate<sum>(c, 0); }},
       {"std", 4, reduce_moment<mx::std>},
       {"var", 4, reduce_moment<mx::var>},
       {"minmax", 3, minmax},
