@@ -33,15 +33,9 @@ def evaluate(spec: OpSpec, call: Call, arguments: Mapping[str, Any]) -> Any:
     """
     accepted = _parameters(spec.implementation)
     values = {name: value for name, value in arguments.items() if name in accepted}
-    if spec.promotion is not None:
-        names = _operands(spec.target)
-        operands = [call.arguments[name] for name in names if call.arguments[name] is not None]
-        flat = [item for value in operands for item in _flatten(value)]
-        # A comparison's operands promote as usual; only its result is bool.
-        always_bool = spec.promotion is Promotion.ALWAYS_BOOL
-        kind = Promotion.DEFAULT if always_bool else spec.promotion
-        promoted = _promote(flat, kind)
-        for name in names & values.keys():
+    promoted = find_promoted(spec, call)
+    if promoted is not None:
+        for name in _operands(spec.target) & values.keys():
             values[name] = _cast_tensors(values[name], call.arguments[name], promoted)
     values = {
         name: _make_complex(value) if isinstance(value, complex) else value
@@ -79,10 +73,18 @@ def _operands(target: OpOverload) -> frozenset[str]:
     return frozenset(a.name for a in target._schema.arguments if str(a.type) in kinds)
 
 
-def _promote(operands: list[Any], kind: Promotion) -> torch.dtype:
+def find_promoted(spec: OpSpec, call: Call) -> torch.dtype | None:
+    """The dtype to which torch brings the operands; None where the entry asks for none."""
+    if spec.promotion is None:
+        return None
+    operands = [call.arguments[name] for name in _operands(spec.target)]
+    flat = [item for value in operands if value is not None for item in _flatten(value)]
+    # A comparison's operands promote as usual; only its result is bool.
+    always_bool = spec.promotion is Promotion.ALWAYS_BOOL
+    kind = Promotion.DEFAULT if always_bool else spec.promotion
     # The result dtype, not the computation dtype: MLX's kernels round once as torch's do,
     # and an implementation of several steps widens by itself where it must.
-    result: torch.dtype = elementwise_dtypes(*operands, type_promotion_kind=kind)[1]
+    result: torch.dtype = elementwise_dtypes(*flat, type_promotion_kind=kind)[1]
     return result
 
 

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Call, Target, canonicalize, find_callee, name_target
 from mlx_coverage.registry.dtypes import MLX_NAMES, name_dtype
+from mlx_coverage.registry.evaluate import find_promoted
 from mlx_coverage.registry.reasons import Reason, order_reasons
 from mlx_coverage.registry.spec import OpSpec, Registry
 
@@ -80,10 +81,16 @@ def judge(call: Call, registry: Registry) -> Verdict:
     known = _judge_target(call.target, registry)
     if isinstance(known, Unsupported):
         return known
-    found = [reason for rule in known.spec.rules for reason in rule.check(call)]
+    found = list_refusals(known.spec, call)
+    return Unsupported(order_reasons(found)) if found else known
+
+
+def list_refusals(spec: OpSpec, call: Call) -> list[Reason]:
+    """Every reason why a call is outside the domain of an entry."""
+    found = [reason for rule in spec.rules for reason in rule.check(call)]
     found += _refuse_dynamic_numbers(call)
     found += _refuse_strange_results(call)
-    return Unsupported(order_reasons(found)) if found else known
+    return found or list(_refuse_strange_operands(spec, call))
 
 
 def _refuse_dynamic_numbers(call: Call) -> Iterator[Reason]:
@@ -107,6 +114,14 @@ def _refuse_strange_results(call: Call) -> Iterator[Reason]:
         if isinstance(result, torch.Tensor) and result.dtype not in MLX_NAMES:
             text = f"the result is {name_dtype(result.dtype)}, a dtype that MLX does not have"
             yield Reason(reasons.DTYPE, text)
+
+
+def _refuse_strange_operands(spec: OpSpec, call: Call) -> Iterator[Reason]:
+    # A half compared with a complex number: the result is bool, the operands are complex32.
+    promoted = find_promoted(spec, call)
+    if promoted is not None and promoted not in MLX_NAMES:
+        text = f"the operands promote to {name_dtype(promoted)}, a dtype that MLX does not have"
+        yield Reason(reasons.DTYPE, text)
 
 
 def _judge_target(target: Target, registry: Registry) -> Verdict:

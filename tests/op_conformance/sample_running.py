@@ -17,6 +17,7 @@ from torch.fx import Node
 import mlx_coverage
 import mlx_coverage.runtime
 from mlx_coverage import MLXPartitioner
+from mlx_coverage.lowering.partitioner import INDEX
 from mlx_coverage.lowering.plan import Fallback
 from mlx_coverage.registry import reasons
 from tests.op_conformance.criterion import MismatchError, compare
@@ -62,7 +63,7 @@ class ObservingPartitioner(MLXPartitioner):
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """As ever; fills `branches`, one for each user output."""
         result = super().partition(exported_program)
-        placements = self.plans[-1].placements
+        places = list(self.plans[-1].placements.values())
         outputs = exported_program.graph.output_node().args[0]
         for spec, output in zip(
             exported_program.graph_signature.output_specs, outputs, strict=True
@@ -71,7 +72,7 @@ class ObservingPartitioner(MLXPartitioner):
                 continue
             branch = Branch()
             for node in _find_ancestors(output):
-                placement = placements.get(node)
+                placement = places[node.meta[INDEX]] if INDEX in node.meta else None
                 if isinstance(placement, Fallback):
                     branch.slugs.add(placement.reasons[0].slug)
                 else:
