@@ -18,15 +18,49 @@ W = torch.linspace(-1, 1, 28).view(4, 7)
 CALLS: dict[str, Callable[[torch.Tensor], Any]] = {
     **{
         f"{name}({axis})": lambda x, n=name, a=axis: getattr(x, n)(a)
-        for name in ("argmax", "argmin", "amax", "amin", "sum", "mean", "prod", "all", "any", "var",
-                     "std", "logsumexp", "softmax", "log_softmax", "cumsum", "cumprod", "sort",
-                     "argsort", "median", "logcumsumexp", "count_nonzero", "nansum")
+        for name in (
+            "argmax",
+            "argmin",
+            "amax",
+            "amin",
+            "sum",
+            "mean",
+            "prod",
+            "all",
+            "any",
+            "var",
+            "std",
+            "logsumexp",
+            "softmax",
+            "log_softmax",
+            "cumsum",
+            "cumprod",
+            "sort",
+            "argsort",
+            "median",
+            "logcumsumexp",
+            "count_nonzero",
+            "nansum",
+        )
         for axis in (1,)
     },  # fmt: skip
     **{
         f"{name}(0)": lambda x, n=name: getattr(x, n)(0)
-        for name in ("sum", "mean", "prod", "all", "any", "logsumexp", "softmax", "cumsum", "std",
-                     "cumprod", "sort", "count_nonzero", "flip")
+        for name in (
+            "sum",
+            "mean",
+            "prod",
+            "all",
+            "any",
+            "logsumexp",
+            "softmax",
+            "cumsum",
+            "std",
+            "cumprod",
+            "sort",
+            "count_nonzero",
+            "flip",
+        )
     },  # fmt: skip
     **{f"{name}()": lambda x, n=name: getattr(x, n)() for name in ("sum", "mean", "prod", "any")},
     "max(1)": lambda x: x.max(1).values,
@@ -112,9 +146,7 @@ def run(names: list[str], rows: tuple[int, ...]) -> list[str]:
     module = Calls(names).eval()
     sizes = ({0: torch.export.Dim("rows", min=0, max=8)},)
     program = torch.export.export(module, (torch.randn(3, 7),), dynamic_shapes=sizes)
-    edge = to_edge_transform_and_lower(
-        program, partitioner=[MLXPartitioner(min_partition_size=0)]
-    )
+    edge = to_edge_transform_and_lower(program, partitioner=[MLXPartitioner(min_partition_size=0)])
     mlx_coverage.runtime.load()
     loaded = Runtime.get().load_program(edge.to_executorch().buffer)
     method = loaded.load_method("forward")
