@@ -47,7 +47,7 @@ from mlx_coverage.lowering.substitution import remove_assertions, substitute_pat
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.spec import Registry
-from mlx_coverage.registry.standins import define_standin
+from mlx_coverage.registry.standins import define_standin, is_standin, resolve_standin
 
 
 def prepare_program(
@@ -104,19 +104,20 @@ def decompose_functional(
         decomposition = _find_decomposition(node, table)
         if decomposition is not None:
             inline_graph(node, trace_call(node, decomposition))
-    for node in _find_refused(prepared, registry, options, table):
+    for node in _find_refused(prepared, registry, options):
         node.target = define_standin(node.target)
     kept = list_kept(prepared, registry, options)
     rest = {op: function for op, function in table.items() if op not in kept}
     prepared = isolate(run_decompositions(prepared, rest))
     share_metadata(prepared)
     if options.rewrites and rewrite_declined(prepared, registry, options, rest):
-        for node in _find_refused(prepared, registry, options, table):
+        for node in _find_refused(prepared, registry, options):
             node.target = define_standin(node.target)
         prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
     steps = (_slice_splits, flatten_positions, look_up_parts, keep_numbers)
     if any([step(prepared) for step in steps]):
         prepared = isolate(run_decompositions(prepared, rest))
+    _resolve_declined(prepared, registry, options)
     promote_operands(prepared)
     carry_complex_calls(prepared)
     separate_new_values(prepared)
@@ -225,14 +226,25 @@ def _judge_whole(
 
 
 def _find_refused(
-    program: ExportedProgram, registry: Registry, options: Options, table: Mapping[Any, Any]
+    program: ExportedProgram, registry: Registry, options: Options
 ) -> list[Node]:
     """Calls that the delegate takes and ExecuTorch would not let pass to it."""
+    table = _read_table()  # its own: it knows nothing of the registry's decompositions
     return [
         node
         for node, taken in _judge_whole(program, registry, options)
         if taken and _is_refused(node.target, table)
     ]
+
+
+def _resolve_declined(program: ExportedProgram, registry: Registry, options: Options) -> None:
+    """Have the calls of a stand-in that the delegate does not take be calls of the op again.
+
+    ExecuTorch may have a kernel for the op; it has none for its stand-in, nor a way to write it.
+    """
+    for node, taken in _judge_whole(program, registry, options):
+        if not taken and is_standin(node.target):
+            node.target = resolve_standin(node.target)
 
 
 def _is_refused(op: Any, table: Mapping[Any, Any]) -> bool:

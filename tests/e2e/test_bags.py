@@ -58,3 +58,36 @@ def test_rows() -> None:
     lowered = lower(model, *inputs)
     assert lowered.fallbacks() == []
     assert_close(lowered.start()(*inputs), run_eagerly(model, *inputs))
+
+
+class Bag(nn.Module):
+    """Either overload that `embedding_bag` makes."""
+
+    def __init__(self, op: Any) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, weight: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+        return self.op(weight, indices, offsets)[0]
+
+
+BAGS = (
+    torch.ops.aten._embedding_bag.default,
+    torch.ops.aten._embedding_bag_forward_only.default,
+)
+
+
+@pytest.mark.parametrize("op", BAGS, ids=str)
+def test_either_overload(op: Any) -> None:
+    inputs = (torch.randn(10, 3), INDICES, torch.tensor([0, 4]))
+    lowered = lower(Bag(op), *inputs)
+    assert lowered.fallbacks() == []
+    assert_close(lowered.start()(*inputs), run_eagerly(Bag(op), *inputs))
+
+
+@pytest.mark.parametrize("op", BAGS, ids=str)
+def test_what_is_declined_falls_back_under_its_own_name(op: Any) -> None:
+    inputs = (torch.randn(10, 3, dtype=torch.float64), INDICES, torch.tensor([0, 4]))
+    lowered = lower(Bag(op), *inputs)
+    assert lowered.fallbacks() == ["aten._embedding_bag.default"]
+    lowered.edge.to_executorch()

@@ -109,6 +109,8 @@ class Drawing:
 
     def dtype_of(self, name: str, names: tuple[str, ...] | None) -> torch.dtype:
         """The dtype of a tensor argument."""
+        if name in self.dtypes and not isinstance(self.plan.arguments[name], samples.TensorList):
+            return self.dtypes[name]  # drawn ahead; the tensors of a list may differ
         accepted = self.domain.dtypes.get(name, ANY | {torch.complex64, torch.float64})
         if names is not None:
             given = [self.dtype if n == "case" else DTYPES[n] for n in names]

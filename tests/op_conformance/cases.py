@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from mlx_coverage.registry.call import Call, parameters
 from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.arguments import Drawing
-from tests.op_conformance.domain import DTYPES, ORDER, read_domain
+from tests.op_conformance.domain import DTYPES, ORDER, list_followers, read_domain
 from tests.op_conformance.values import integers
 
 _SNIPPET = """\
@@ -133,18 +133,17 @@ def cases(
     """
     if spec.samples is None:
         raise ValueError(f"{spec.name} has no samples: conformance cannot check it")
-    avoids = list_avoided(spec, dtype) if avoids is None else avoids
     return _cases(spec, dtype, avoids, favours)
 
 
-def list_avoided(spec: OpSpec, dtype: torch.dtype | None) -> frozenset[str]:
-    """The value classes that the entry's limitations leave out on this device."""
+def list_avoided(spec: OpSpec, *dtypes: torch.dtype | None) -> frozenset[str]:
+    """The value classes that the entry's limitations leave out of calls in these dtypes."""
     return frozenset(
         limitation.avoids
         for limitation in spec.limitations
         if limitation.avoids is not None
         and limitation.device in (None, "cpu")
-        and (not limitation.dtypes or dtype in limitation.dtypes)
+        and (not limitation.dtypes or not limitation.dtypes.isdisjoint(dtypes))
     )
 
 
@@ -153,13 +152,19 @@ def _cases(
     draw: Callable[..., Any],
     spec: OpSpec,
     dtype: torch.dtype | None,
-    avoids: frozenset[str],
+    avoids: frozenset[str] | None,
     favours: str | None,
 ) -> Case:
     domain = read_domain(spec)
+    drawing = Drawing(lambda s, label: draw(s), spec, domain, dtype, favours=favours)
+    _draw_result_dtype(drawing)
+    if avoids is None:
+        # What an operand may hold depends on the dtypes of them all.
+        dtypes = [drawing.dtype_of(name, None) for name in list_followers(spec)]
+        avoids = list_avoided(spec, dtype, drawing.values.get("dtype"), *dtypes)
+    drawing.avoids = avoids
     # Zero-size tensors in one case of eight: more would leave little to compare.
-    empty = "zero_size" not in avoids and draw(integers(0, 7), label="empty") == 7
-    drawing = Drawing(lambda s, label: draw(s), spec, domain, dtype, avoids, favours, empty)
+    drawing.empty = "zero_size" not in avoids and draw(integers(0, 7), label="empty") == 7
     for name in drawing.plan.arguments:
         drawing.argument(name)
     _draw_unnamed(drawing)
@@ -177,15 +182,21 @@ def _draw_unnamed(drawing: Drawing) -> None:
         if name in names and name not in drawing.values:
             value = drawing.draw(st.sampled_from(accepted), label=name)
             drawing.values[name] = list(value) if isinstance(value, tuple) else value
-    if domain.results is not None and "dtype" in names and "dtype" not in drawing.values:
-        if drawing.dtypes:
-            choices = [dtype for dtype in ORDER if dtype in domain.results]
-            drawing.values["dtype"] = drawing.draw(st.sampled_from(choices), label="dtype")
-        else:
-            drawing.values["dtype"] = drawing.dtype
     for name in _dtype_arguments(drawing.spec.target):
         if isinstance(drawing.values.get(name), str):
             drawing.values[name] = DTYPES[drawing.values[name]]
+
+
+def _draw_result_dtype(drawing: Drawing) -> None:
+    """Draw the `dtype` that samples do not name and a rule on the result bounds."""
+    accepted, names = drawing.domain.results, [n for n, _, _ in parameters(drawing.spec.target)]
+    named = {*drawing.plan.arguments, *drawing.domain.choices}
+    if accepted is None or "dtype" not in names or "dtype" in named:
+        return
+    drawing.values["dtype"] = drawing.dtype
+    if list_followers(drawing.spec):
+        choices = [dtype for dtype in ORDER if dtype in accepted]
+        drawing.values["dtype"] = drawing.draw(st.sampled_from(choices), label="dtype")
 
 
 def _dtype_arguments(target: Any) -> list[str]:

@@ -174,7 +174,7 @@ def _compare_tensors(
         return
     good = is_close(case, actual, expected)
     if case.spec.target in PRODUCTS and not bool(good.all()):
-        good |= depends_on_order(case, expected.dtype)
+        good |= depends_on_order(case, expected.dtype, parts)
     signs = (actual != 0) | (expected != 0) | (torch.signbit(actual) == torch.signbit(expected))
     signs |= not signed or (parts and case.spec.target in SUMS_OF_PARTS)
     if bool(good.all() & signs.all()):
@@ -204,14 +204,19 @@ def is_close(case: Case, actual: torch.Tensor, expected: torch.Tensor) -> torch.
     return close | (actual.isnan() & expected.isnan())
 
 
-def depends_on_order(case: Case, dtype: torch.dtype) -> torch.Tensor:
-    """Where the large factors of a product alone overflow `dtype`, or the small underflow it."""
-    size = case.arguments["self"].to(dtype).double().abs()
+def depends_on_order(case: Case, dtype: torch.dtype, parts: bool = False) -> torch.Tensor:
+    """Where the large factors of a product alone overflow `dtype`, or the small underflow it.
+
+    `parts` says that the results are the real and imaginary parts of complex ones.
+    """
+    factors = case.arguments["self"]
+    size = (factors if factors.is_complex() else factors.to(dtype)).abs().double()
     arguments = {name: v for name, v in case.arguments.items() if name != "dtype"}
     sized = torch.where(size.isfinite() & (size != 0), size, 1.0)
     large = case.run_torch({**arguments, "self": sized.clamp(min=1.0)})
     small = case.run_torch({**arguments, "self": sized.clamp(max=1.0)})
-    return (large > torch.finfo(dtype).max) | (small < torch.finfo(dtype).smallest_normal)
+    found = (large > torch.finfo(dtype).max) | (small < torch.finfo(dtype).smallest_normal)
+    return found.unsqueeze(-1) if parts else found
 
 
 def is_no_farther(
@@ -353,9 +358,7 @@ class Reference:
 
         values = tree_map_only(torch.Tensor, widen, self._converted())
         values = {
-            name: torch.float64
-            if isinstance(value, torch.dtype) and value.is_floating_point
-            else value
+            name: _widen_dtype(value) if isinstance(value, torch.dtype) else value
             for name, value in values.items()
         }
         # Each call of a function rounds; within one call, that is the op's own business.
@@ -415,6 +418,12 @@ class _Rounding(TorchDispatchMode):
 
     def _round(self, tensor: torch.Tensor) -> torch.Tensor:
         return _perturb(tensor, self._scale, self._generator)
+
+
+def _widen_dtype(dtype: torch.dtype) -> torch.dtype:
+    if dtype.is_complex:
+        return torch.complex128
+    return torch.float64 if dtype.is_floating_point else dtype
 
 
 def _perturb(tensor: torch.Tensor, scale: float, generator: torch.Generator) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.complex_numbers import make_complex
+from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT, make_complex
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
 from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
@@ -91,24 +91,32 @@ def mean(self, dim, keepdim=False, *, result_dtype):
     return _reduce(mx.mean, _widen(self, result_dtype), dim, keepdim)
 
 
+def _multiply(x, dtype, dim=None, keepdim=False):
+    product = _reduce(mx.prod, widen_half(convert_dtype(x, dtype)), dim, keepdim)
+    # torch multiplies also a single factor by 1, which spreads NaN between complex parts.
+    return product * 1 if dtype == mx.complex64 else product
+
+
 @family.op(
     aten.prod.default,
     samples=elementwise(),
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    limitations=(INFINITE_PRODUCT,),
 )
 def prod_of_all(self, *, result_dtype):
     """prod(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.prod, widen_half(convert_dtype(self, result_dtype)))
+    return _multiply(self, result_dtype)
 
 
 @family.op(
     aten.prod.dim_int,
     samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    limitations=(INFINITE_PRODUCT,),
 )
 def prod(self, dim, keepdim=False, *, result_dtype):
     """prod(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
-    return _reduce(mx.prod, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
+    return _multiply(self, result_dtype, dim, keepdim)
 
 
 def _average(x, dim, keepdim):
