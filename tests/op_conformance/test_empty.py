@@ -43,7 +43,7 @@ CALLS: dict[str, Callable[[torch.Tensor], Any]] = {
             "nansum",
         )
         for axis in (1,)
-    },  # fmt: skip
+    },
     **{
         f"{name}(0)": lambda x, n=name: getattr(x, n)(0)
         for name in (
@@ -61,7 +61,7 @@ CALLS: dict[str, Callable[[torch.Tensor], Any]] = {
             "count_nonzero",
             "flip",
         )
-    },  # fmt: skip
+    },
     **{f"{name}()": lambda x, n=name: getattr(x, n)() for name in ("sum", "mean", "prod", "any")},
     "max(1)": lambda x: x.max(1).values,
     "min(1)": lambda x: x.min(1).indices,
