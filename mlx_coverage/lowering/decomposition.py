@@ -47,7 +47,7 @@ from mlx_coverage.lowering.substitution import remove_assertions, substitute_pat
 from mlx_coverage.registry.call import canonicalize
 from mlx_coverage.registry.judge import Supported, judge_node
 from mlx_coverage.registry.spec import Registry
-from mlx_coverage.registry.standins import define_standin, is_standin, resolve_standin
+from mlx_coverage.registry.standins import define_standin, resolve_standin
 
 
 def prepare_program(
@@ -225,9 +225,7 @@ def _judge_whole(
             yield node, isinstance(verdict, Supported) and not is_excluded(node, options)
 
 
-def _find_refused(
-    program: ExportedProgram, registry: Registry, options: Options
-) -> list[Node]:
+def _find_refused(program: ExportedProgram, registry: Registry, options: Options) -> list[Node]:
     """Calls that the delegate takes and ExecuTorch would not let pass to it."""
     table = _read_table()  # its own: it knows nothing of the registry's decompositions
     return [
@@ -243,8 +241,8 @@ def _resolve_declined(program: ExportedProgram, registry: Registry, options: Opt
     ExecuTorch may have a kernel for the op; it has none for its stand-in, nor a way to write it.
     """
     for node, taken in _judge_whole(program, registry, options):
-        if not taken and is_standin(node.target):
-            node.target = resolve_standin(node.target)
+        if not taken and isinstance(node.target, OpOverload):
+            node.target = resolve_standin(node.target)  # any other op is its own
 
 
 def _is_refused(op: Any, table: Mapping[Any, Any]) -> bool:

@@ -10,7 +10,11 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT, make_complex
+from mlx_coverage.registry.ops.complex_numbers import (
+    INFINITE_OPERAND,
+    INFINITE_PRODUCT,
+    make_complex,
+)
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
 from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
@@ -75,6 +79,7 @@ def _widen(x, dtype=None):
     aten.mean.default,
     samples=elementwise(),
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
+    limitations=(INFINITE_OPERAND,),
 )
 def mean_of_all(self, *, result_dtype):
     """mean(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
@@ -85,6 +90,7 @@ def mean_of_all(self, *, result_dtype):
     aten.mean.dim,
     samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
+    limitations=(INFINITE_OPERAND,),
 )
 def mean(self, dim, keepdim=False, *, result_dtype):
     """mean(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
