@@ -52,6 +52,7 @@ from mlx_coverage.lowering.pipeline import (
     defer_code,
     forget_pending,
     forget_traces,
+    recall_delegates,
 )
 from mlx_coverage.lowering.plan import PartitionPlan, plan
 from mlx_coverage.lowering.state import SharedBufferError
@@ -276,7 +277,7 @@ def _plan_quickly(
             _log.debug("the public pipeline is asked", exc_info=True)
             return None
         del edges
-        found = _conclude(partitioners, lowered, interfaces)
+        found = _conclude(partitioners, lowered, interfaces, quick=True)
     return None if found.refusals else found
 
 
@@ -328,10 +329,13 @@ def _conclude(
     partitioners: Mapping[str, MLXPartitioner],
     lowered: EdgeProgramManager,
     interfaces: Mapping[str, Interface],
+    quick: bool = False,
 ) -> Lowering:
     """Hold a lowered program against its plans, and have ExecuTorch finish it."""
     plans = {name: partitioner.plans[-1] for name, partitioner in partitioners.items()}
     attest_methods(plans, lowered)
+    for name in plans if quick else ():
+        recall_delegates(lowered.exported_program(name).graph_module)
     refusals = [
         refusal
         for name, interface in interfaces.items()

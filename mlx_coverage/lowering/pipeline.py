@@ -11,6 +11,7 @@ from typing import Any
 
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +58,11 @@ def defer_code() -> AbstractContextManager[None]:
     """A scope in which graphs get no Python code before they are called: it saves memory."""
     found: AbstractContextManager[None] | None = _attempt("defer_code")
     return found if found is not None else nullcontext()
+
+
+def recall_delegates(module: GraphModule) -> None:
+    """Spare `to_executorch` running the delegates of a lowered graph for their results' shapes."""
+    _attempt("recall_delegates", module)
 
 
 def forget_traces() -> None:
