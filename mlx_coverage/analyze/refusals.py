@@ -39,6 +39,7 @@ _CONVERTED = frozenset(
 _INSTEAD = {
     "flex_attention": "call torch.nn.functional.scaled_dot_product_attention with an attn_mask",
 }
+_TOKEN = re.compile(r"Number of lifted inputs \(\d+\) does not match placeholder nodes")
 _NO_OUT_VARIANT = "Missing out variants"
 _OP = re.compile(r"\w+::[\w.]+")
 
@@ -71,9 +72,23 @@ def explain_refused(
             "give it an input, such as a tensor to add"
         )
         return [CaptureError("edge", reasons.INTERFACE, sentence)]
+    if _TOKEN.search(str(error)):
+        return [_refuse_effect(program.graph)]
     if is_ours(error):
         return [_ask_without_us(error, method, program)]
     return [CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)]
+
+
+def _refuse_effect(graph: Graph) -> CaptureError:
+    """Torch passes a token along calls with an effect, for which ExecuTorch has no place."""
+    calls = (n for n in graph.nodes if isinstance(n.target, OpOverload))
+    found = next((n for n in calls if "linalg" in n.target._schema.name), None)
+    sentence = (
+        f"ExecuTorch cannot lower {name_node(found) if found else 'a call'} with its check at run "
+        "time; call a form without it, such as torch.linalg.inv_ex, solve_ex or cholesky_ex"
+    )
+    source = locate_node(found) if found else Source()
+    return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)
 
 
 def _ask_without_us(error: Exception, method: str, program: ExportedProgram) -> CaptureError:
