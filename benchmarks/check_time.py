@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 3.0
+LIMIT = 2.5
 KINDS = ("--export", "--imported-export", "--check")
 IMPORTED = (
     "mlx_coverage.analyze.fixes",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ("llama-3.2-1b", "qwen3.5-35b-a3b")
 LIMIT = 10**9  # bytes resident
 MB = 10**6
-RATIO = 3.0
+RATIO = 4.0
 
 
 def main() -> int:
