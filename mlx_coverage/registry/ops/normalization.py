@@ -175,7 +175,7 @@ def _group_rows(input, groups):
     rules=[*_floats("input", "weight", "bias"), NonEmpty("input"), Rank("input", 2)],
     limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )
-def native_group_norm(input, weight, bias, N, C, HxW, group, eps):  # noqa: N803
+def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
     """native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
     mean, deviation = _statistics(_group_rows(input, group), 2, eps)
     result = group_norm(input, group, weight, bias, eps)
