@@ -233,6 +233,7 @@ def plan_methods(
 
     names = list(programs)
     found = _plan_quickly(programs, make_planner, follow, again is None)
+    gc.collect()
     if found is not None:
         return found
     with follow("asking ExecuTorch's own pipeline"):
@@ -245,7 +246,7 @@ def _plan_quickly(
     make: Callable[[], MLXPartitioner],
     follow: Callable[[str], AbstractContextManager[None]],
     keep: bool,
-) -> Lowering | None:
+) -> Capture | None:
     """The same lowering from edge programs made by the shortcut; None with any objection."""
     partitioners: dict[str, MLXPartitioner] = {}
     edges: dict[str, ExportedProgram] = {}
@@ -278,7 +279,9 @@ def _plan_quickly(
             return None
         del edges
         found = _conclude(partitioners, lowered, interfaces, quick=True)
-    return None if found.refusals else found
+        del lowered
+    # The lowered program is not kept: it weighs what the plan does.
+    return None if found.refusals else Capture(found.plans)
 
 
 def lower_methods(
