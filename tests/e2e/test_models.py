@@ -74,7 +74,7 @@ def test_equals_eager(case: Case, record_property: Callable[[str, object], None]
 
 
 def test_runtime_equals_interpreter(case: Case) -> None:
-    # Bit by bit: both call the same MLX functions in the same order.
+    # Both call the same MLX functions in the same order; BLAS rounds by how operands are aligned.
     if case.model.fallbacks:
         pytest.skip("the interpreter runs a delegate, not what is between two")
     (delegate,) = case.lowered.delegates()
@@ -88,7 +88,9 @@ def test_runtime_equals_interpreter(case: Case) -> None:
     for inputs in case.model.inputs(case.method[1]) * 2:
         arrays = interpreted([inputs[i] for i in sources])
         for found, position in zip(run(*inputs), results, strict=True):
-            assert torch.equal(found, to_torch(arrays[position], found.dtype))
+            expected = to_torch(arrays[position], found.dtype)
+            eps = torch.finfo(found.dtype).eps if found.is_floating_point() else 0
+            torch.testing.assert_close(found, expected, rtol=4 * eps, atol=4 * eps)
 
 
 def test_file_is_hardly_larger_than_its_weights(case: Case) -> None:
