@@ -77,8 +77,15 @@ void expect_lengths(const Call& c, size_t i) {
 
 mx::array stft(const Call& c) {
   expect_lengths(c, 1);
+  const auto signal = c.array(0);
+  const int half = c.integer(1) / 2;
+  // MLX reflects element by element, however often the signal must be gone through.
+  if (c.flag(5) && c.text(6) == "reflect" && signal.ndim() > 0 && half >= signal.shape(-1)) {
+    fail(Error::InvalidProgram, "[fft.stft] reflects ", half, " elements of a signal of ",
+         signal.shape(-1), ".");
+  }
   return mx::fft::stft(
-      c.array(0),
+      signal,
       c.integer(1),
       c.maybe_integer(2),
       c.maybe_integer(3),
