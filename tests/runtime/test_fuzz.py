@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MUTATIONS = 3_000
+MUTATIONS = 20_000
 
 
 def test_mutated_payloads():

@@ -1,6 +1,8 @@
 // Fourier transforms.
 #include "functions.h"
 
+#include "failure.h"
+
 namespace mlx_coverage {
 
 namespace {
