@@ -141,6 +141,7 @@ def _spell_cast(dtype: torch.dtype) -> str:
 
 def _list_functions(path: Path) -> Iterator[FunctionType]:
     file = path.resolve()
+    gc.unfreeze()  # what `check` imported before it froze it is not listed otherwise
     for value in gc.get_objects():
         if type(value) is not FunctionType:
             continue

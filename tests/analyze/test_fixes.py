@@ -1,5 +1,6 @@
 """Fixes: tried on the program, run by the native runtime, and compared with eager torch."""
 
+import gc
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -141,6 +142,7 @@ def test_wrong_decomposition_is_not_shown(monkeypatch: pytest.MonkeyPatch, facto
 def test_line_without_its_cast_is_verified() -> None:
     model = Doubles()
     before = model(torch.ones(1)).dtype, Doubles.forward.__code__
+    gc.freeze()  # as the command line does before it opens a model
     found = search(model, torch.tensor([[0.3, -2.0, 5.0]]))
     (fix,) = found.findings["aten.tanh.default", "op/dtype"]
     assert (fix.kind, fix.verified) == ("cast", True)
