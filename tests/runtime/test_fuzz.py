@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 MUTATIONS = 20_000
 
@@ -27,3 +29,25 @@ def test_mutated_payloads():
     assert total == MUTATIONS
     # A fuzzer whose mutants are all refused at the door would test the door only.
     assert ran > total * 0.02
+
+
+@pytest.mark.parametrize(
+    ("seed", "number"),
+    [
+        pytest.param(1, 8260, id="a reflection longer than its signal"),
+        pytest.param(2, 157737, id="a stride near 2^31"),
+    ],
+)
+def test_mutants_that_ended_a_process(seed: int, number: int):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.runtime.fuzz", str(seed), str(number + 1)),
+            *("--first", str(number)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout.split()[-1] == "0", done.stdout

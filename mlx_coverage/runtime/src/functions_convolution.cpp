@@ -27,6 +27,11 @@ void expect_spans(
     const std::vector<int>& high,
     const std::vector<int>& kernel_dilation,
     const std::vector<int>& input_dilation) {
+  for (const int stride : c.one_or_more(2)) {
+    if (stride > 1 << 24) { // MLX multiplies strides in 32 bits, and divides by the product
+      c.refuse("expected strides of at most 2^24.");
+    }
+  }
   const auto input = c.array(0);
   const auto weight = c.array(1);
   if (input.ndim() < 3 || weight.ndim() != input.ndim()) {
