@@ -211,7 +211,20 @@ def _(generator: samples.Tensor, name: str, drawing: Drawing) -> Any:
     elements = draw_elements(drawing.draw, name, shape, dtype, bounds)
     if generator.sorted:
         elements = elements.sort(-1).values
+    if generator.matrix is not None:
+        elements = _draw_matrices(elements, generator.matrix, name, drawing)
     return draw_layout(drawing.draw, name, elements)
+
+
+def _draw_matrices(elements: torch.Tensor, kind: str, name: str, drawing: Drawing) -> torch.Tensor:
+    """Square matrices of a kind, made of drawn elements."""
+    size = elements.shape[-1]
+    if kind == "definite":
+        return elements @ elements.mT + torch.eye(size, dtype=elements.dtype)
+    # Rows whose diagonal outweighs the rest, in an order that makes LAPACK exchange them.
+    largest = elements.abs().sum(-1).amax(-1)[..., None, None] + 1
+    order = drawing.draw(st.permutations(range(size)), label=f"{name} rows")
+    return (elements + largest * torch.eye(size, dtype=elements.dtype))[..., order, :]
 
 
 @draw_argument.register

@@ -53,6 +53,17 @@ NORMWISE = {
     torch.ops.aten._fft_c2r.default,
 }
 
+# The errors of LAPACK are relative to the norm of a matrix, the last two axes.
+MATRIXWISE = {
+    torch.ops.aten.linalg_inv.default,
+    torch.ops.aten.linalg_solve.default,
+    torch.ops.aten.linalg_cholesky.default,
+    torch.ops.aten.cholesky_inverse.default,
+    torch.ops.aten.cholesky_solve.default,
+    torch.ops.aten.linalg_solve_triangular.default,
+    torch.ops.aten.triangular_solve.default,
+}
+
 # Results of these behind the first are for a backward pass: which of its kernels torch takes
 # decides whether they are set, and to what.
 FORWARD_ONLY = {
@@ -341,6 +352,9 @@ class Reference:
                     *self._case.arguments["dim"],
                     *range(self._case.tensors()[0].dim(), truth.dim()),
                 ]
+                spread, small = (s.amax(dims, keepdim=True).expand_as(s) for s in (spread, small))
+            if self._case.spec.target in MATRIXWISE:
+                dims = list(range(truth.dim()))[-2:]
                 spread, small = (s.amax(dims, keepdim=True).expand_as(s) for s in (spread, small))
             # At a jump (floor, comparison) the result does not move in proportion: no excuse.
             spread = torch.where(small <= 4 * spread, spread * summed, 0.0)
