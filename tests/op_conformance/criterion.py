@@ -62,6 +62,33 @@ MATRIXWISE = {
     torch.ops.aten.cholesky_solve.default,
     torch.ops.aten.linalg_solve_triangular.default,
     torch.ops.aten.triangular_solve.default,
+    torch.ops.aten.linalg_matrix_power.default,
+    torch.ops.aten.linalg_qr.default,
+    torch.ops.aten.inverse.default,
+    torch.ops.aten.cholesky.default,
+}
+
+
+def _rebuild_eigh(results: list[torch.Tensor]) -> list[torch.Tensor]:
+    values, vectors = results
+    if vectors.dim() == 1:  # not asked for
+        return results
+    return [values, vectors * values.unsqueeze(-2) @ vectors.mT, vectors.mT @ vectors]
+
+
+def _rebuild_svd(results: list[torch.Tensor]) -> list[torch.Tensor]:
+    u, s, vh = results
+    if u.dim() == 1:
+        return results
+    count = s.shape[-1]
+    product = u[..., :count] * s.unsqueeze(-2) @ vh[..., :count, :]
+    return [s, product, u.mT @ u, vh @ vh.mT]
+
+
+# Factors of which many are right: what is unique of them, or made of them.
+FACTORS = {
+    torch.ops.aten._linalg_eigh.default: _rebuild_eigh,
+    torch.ops.aten._linalg_svd.default: _rebuild_svd,
 }
 
 # Results of these behind the first are for a backward pass: which of its kernels torch takes
@@ -123,6 +150,9 @@ def compare(case: Case, actual: Any, expected: Any, *, signs: bool = True) -> No
         raise MismatchError(f"{actual!r}, torch gives {expected!r}")
     if case.spec.target in FORWARD_ONLY:
         ours, theirs = ours[:1], theirs[:1]
+    if case.spec.target in FACTORS:
+        _compare_factors(FACTORS[case.spec.target], ours, theirs)
+        return
     if case.spec.target in FREE_TIES:
         _compare_ties(case, ours.pop(), theirs.pop())
     reference = Reference(case)
@@ -160,6 +190,27 @@ def _compare_ties(case: Case, actual: torch.Tensor, expected: torch.Tensor) -> N
             raise MismatchError("an index is given twice")
 
 
+def _require_alike(actual: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    for one, other in zip(actual, expected, strict=True):
+        if one.dtype != other.dtype:
+            raise MismatchError(f"dtype {one.dtype}, torch gives {other.dtype}")
+        if one.shape != other.shape:
+            raise MismatchError(f"shape {tuple(one.shape)}, torch gives {tuple(other.shape)}")
+
+
+def _compare_factors(
+    rebuild: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+    actual: list[torch.Tensor],
+    expected: list[torch.Tensor],
+) -> None:
+    """What is made of the factors, equal but for an error relative to its largest element."""
+    _require_alike(actual, expected)
+    for ours, theirs in zip(rebuild(actual), rebuild(expected), strict=True):
+        if theirs.numel():
+            bound = DIRECT_ULPS[theirs.dtype] * torch.finfo(theirs.dtype).eps * theirs.abs().max()
+            _require((ours - theirs).abs() <= bound, ours, theirs, "value")
+
+
 def _compare_tensors(
     case: Case,
     actual: torch.Tensor,
@@ -167,10 +218,7 @@ def _compare_tensors(
     reference: Callable[[], Any],
     signed: bool = True,
 ) -> None:
-    if actual.dtype != expected.dtype:
-        raise MismatchError(f"dtype {actual.dtype}, torch gives {expected.dtype}")
-    if actual.shape != expected.shape:
-        raise MismatchError(f"shape {tuple(actual.shape)}, torch gives {tuple(expected.shape)}")
+    _require_alike([actual], [expected])
     if case.spec.target in UNDEFINED:
         return
     parts = expected.dtype.is_complex

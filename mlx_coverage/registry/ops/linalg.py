@@ -8,8 +8,8 @@ check has an effect, for which ExecuTorch has no instruction.
 import torch
 
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Rank
-from mlx_coverage.registry.samples import Choice, draw, tensor
+from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Range, Rank, Static
+from mlx_coverage.registry.samples import Choice, Integer, draw, tensor
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
@@ -179,46 +179,166 @@ def slogdet(A):
     return mx.linalg.slogdet(A)
 
 
-@family.decomposition(aten.logdet.default)
+@family.op(
+    aten.logdet.default, samples=_draw("regular", "self"), rules=_matrices("self"), whole=True
+)
 def logdet(self):
-    """The logarithm of a determinant, NaN where that is negative."""
-    sign, logarithm = aten.linalg_slogdet.default(self)
-    return torch.where(sign < 0, torch.nan, logarithm)
+    """logdet(Tensor self) -> Tensor"""
+    sign, logarithm = mx.linalg.slogdet(self)
+    return mx.where(sign < 0, mx.nan, logarithm)
 
 
-@family.decomposition(aten.linalg_matrix_power.default, aten.matrix_power.default)
+@family.op(
+    aten.linalg_matrix_power.default,
+    samples=_draw("regular", "self", n=Integer(-5, -1)),
+    rules=[*_matrices("self"), Range("n", None, -1)],
+    whole=True,
+)
 def matrix_power(self, n):
-    """Products of halves, of the inverse where `n` is negative."""
-    base = aten.linalg_inv.default(self) if n < 0 else self
-    if n == 0:
-        return torch.eye(self.shape[-1], dtype=self.dtype, device=self.device).expand(self.shape)
-    result = None
-    for digit in bin(abs(n))[:1:-1].rstrip("b"):
+    """linalg_matrix_power(Tensor self, int n) -> Tensor"""
+    # Powers that are not negative arrive as torch decomposes them, into products.
+    power, result = mx.linalg.inv(self), None
+    for digit in reversed(f"{-n:b}"):
         if digit == "1":
-            result = base if result is None else result @ base
-        base = base @ base
+            result = power if result is None else mx.matmul(result, power)
+        power = mx.matmul(power, power)
     return result
 
 
-@family.decomposition(aten.inverse.default)
+@family.op(
+    aten.linalg_qr.default,
+    samples=draw({"*B": (1, 3), "M": (1, 6), "N": (1, 6)}, {"*B": (0, 2)},
+                 A=tensor("*B", "M", "N", low=-4, high=4), mode=Choice(("reduced",))),
+    rules=[*_matrices("A"), OneOf("mode", ("reduced",))],
+    whole=True,
+)  # fmt: skip
+def qr(A, mode="reduced"):
+    """linalg_qr(Tensor A, str mode="reduced") -> (Tensor Q, Tensor R)"""
+    return mx.linalg.qr(A)
+
+
+@family.op(
+    aten._linalg_eigh.default,
+    samples=draw({"*B": (1, 3), "N": (1, 6)}, {"*B": (0, 2)},
+                 A=tensor("*B", "N", "N", low=-4, high=4), UPLO=Choice(("L", "U")),
+                 compute_v=_FLAGS),
+    rules=_matrices("A"),
+    whole=True,
+)  # fmt: skip
+def eigh(A, UPLO="L", compute_v=True):
+    """_linalg_eigh(Tensor A, str UPLO="L", bool compute_v=True) -> (Tensor eigenvalues, Tensor eigenvectors)"""  # noqa: E501
+    if compute_v:
+        return mx.linalg.eigh(A, UPLO=UPLO)
+    return mx.linalg.eigvalsh(A, UPLO=UPLO), mx.zeros([0], mx.float32)
+
+
+@family.op(
+    aten._linalg_svd.default,
+    samples=draw({"*B": (1, 3), "M": (1, 6), "N": (1, 6)}, {"*B": (0, 2)},
+                 A=tensor("*B", "M", "N", low=-4, high=4), full_matrices=_FLAGS,
+                 compute_uv=_FLAGS),
+    rules=[*_matrices("A"), Static("A", -2), OneOf("driver", (None,))],
+    whole=True,
+)  # fmt: skip
+def svd(A, full_matrices=False, compute_uv=True):
+    """_linalg_svd(Tensor A, bool full_matrices=False, bool compute_uv=True, *, str? driver=None) -> (Tensor U, Tensor S, Tensor Vh)"""  # noqa: E501
+    if not compute_uv:
+        empty = mx.zeros([0], mx.float32)
+        return empty, mx.linalg.svd(A, compute_uv=False), empty
+    rows, columns = A.shape[-2:]
+    if full_matrices or rows == columns:
+        return tuple(mx.linalg.svd(A))
+    if rows < columns:
+        u, s, vh = svd(_transpose(A))
+        return _transpose(vh), s, _transpose(u)
+    # MLX computes the square factors: of a tall matrix only the small one is needed.
+    q, r = mx.linalg.qr(A)
+    u, s, vh = mx.linalg.svd(r)
+    return mx.matmul(q, u), s, vh
+
+
+def _bound_values(self, values, atol, rtol):
+    """Up to where singular values count as zero: torch's default where neither is given.
+
+    `atol` and `rtol` are numbers, or tensors of the batch's shape.
+    """
+    if rtol is None:
+        rtol = torch.finfo(self.dtype).eps * max(self.shape[-2:])
+        if isinstance(atol, torch.Tensor):
+            rtol = torch.where(atol > 0, 0.0, rtol)
+        elif atol:
+            rtol = 0.0
+    atol, rtol = (x.unsqueeze(-1) if isinstance(x, torch.Tensor) else x for x in (atol, rtol))
+    bound = values.amax(-1, keepdim=True) * rtol
+    if isinstance(atol, torch.Tensor):
+        return torch.maximum(bound, atol)
+    return bound.clamp(min=atol) if atol else bound
+
+
+@family.decomposition(aten.linalg_pinv.atol_rtol_tensor, aten.linalg_pinv.atol_rtol_float)
+def pinv(self, *, atol=None, rtol=None, hermitian=False):
+    """The pseudoinverse, of the singular values that do not count as zero."""
+    if hermitian:
+        s, u = aten._linalg_eigh.default(self)
+        vh = u.mT
+    else:
+        u, s, vh = aten._linalg_svd.default(self)
+    kept = s.abs() > _bound_values(self, s.abs(), atol, rtol)
+    return vh.mT @ (torch.where(kept, s.reciprocal(), 0.0).unsqueeze(-1) * u.mT)
+
+
+@family.decomposition(aten.linalg_pinv.default, aten.pinverse.default)
+def pinv_by_ratio(self, rcond=1e-15, hermitian=False):
+    """The pseudoinverse with a tolerance relative to the largest singular value."""
+    return pinv(self, atol=0.0, rtol=rcond, hermitian=hermitian)
+
+
+@family.decomposition(
+    aten.linalg_matrix_rank.atol_rtol_tensor, aten.linalg_matrix_rank.atol_rtol_float
+)
+def matrix_rank(self, *, atol=None, rtol=None, hermitian=False):
+    """How many singular values do not count as zero."""
+    if hermitian:
+        s = aten._linalg_eigh.default(self, compute_v=False)[0].abs()
+    else:
+        s = aten._linalg_svd.default(self, compute_uv=False)[1]
+    return (s > _bound_values(self, s, atol, rtol)).sum(-1)
+
+
+@family.decomposition(aten.linalg_matrix_rank.default)
+def matrix_rank_by_bound(self, tol, hermitian=False):
+    """How many singular values are greater than `tol`."""
+    return matrix_rank(self, atol=tol, rtol=0.0, hermitian=hermitian)
+
+
+@family.op(
+    aten.inverse.default, samples=_draw("regular", "self"), rules=_matrices("self"), whole=True
+)
 def inverse(self):
-    """The older name."""
-    return aten.linalg_inv.default(self)
+    """inverse(Tensor self) -> Tensor"""
+    return inv(self)
 
 
-@family.decomposition(aten.cholesky.default)
+@family.op(
+    aten.cholesky.default,
+    samples=_draw("definite", "self", upper=_FLAGS),
+    rules=_matrices("self"),
+    whole=True,
+)
 def older_cholesky(self, upper=False):
-    """The older name."""
-    return aten.linalg_cholesky.default(self, upper=upper)
+    """cholesky(Tensor self, bool upper=False) -> Tensor"""
+    return cholesky(self, upper=upper)
 
 
-@family.decomposition(aten.det.default)
+@family.op(aten.det.default, samples=_draw("regular", "self"), rules=_matrices("self"), whole=True)
 def older_det(self):
-    """The older name."""
-    return aten.linalg_det.default(self)
+    """det(Tensor self) -> Tensor"""
+    return det(self)
 
 
-@family.decomposition(aten.slogdet.default)
+@family.op(
+    aten.slogdet.default, samples=_draw("regular", "self"), rules=_matrices("self"), whole=True
+)
 def older_slogdet(self):
-    """The older name."""
-    return aten.linalg_slogdet.default(self)
+    """slogdet(Tensor self) -> (Tensor sign, Tensor logabsdet)"""
+    return slogdet(self)

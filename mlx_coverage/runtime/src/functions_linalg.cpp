@@ -74,6 +74,34 @@ mx::array cholesky_inv(const Call& c) {
   return mx::linalg::cholesky_inv(square_matrices(c, 0), c.flag(1), cpu_stream(c));
 }
 
+// 'L' or 'U': the triangle that is read.
+const std::string& triangle(const Call& c, size_t i) {
+  const std::string& name = c.text(i);
+  if (name != "L" && name != "U") {
+    c.refuse(i, "'L' or 'U'");
+  }
+  return name;
+}
+
+Arrays eigh(const Call& c) {
+  const auto [values, vectors] =
+      mx::linalg::eigh(square_matrices(c, 0), triangle(c, 1), cpu_stream(c));
+  return {values, vectors};
+}
+
+mx::array eigvalsh(const Call& c) {
+  return mx::linalg::eigvalsh(square_matrices(c, 0), triangle(c, 1), cpu_stream(c));
+}
+
+Arrays qr(const Call& c) {
+  const auto [q, r] = mx::linalg::qr(matrices(c, 0), cpu_stream(c));
+  return {q, r};
+}
+
+Arrays svd(const Call& c) {
+  return mx::linalg::svd(matrices(c, 0), c.flag(1), cpu_stream(c));
+}
+
 Arrays slogdet(const Call& c) {
   const auto [sign, logarithm] = mx::linalg::slogdet(square_matrices(c, 0), cpu_stream(c));
   return {sign, logarithm};
@@ -86,10 +114,14 @@ Rows linalg_functions() {
       {"linalg.cholesky", 2, cholesky, "positive definite matrices"},
       {"linalg.cholesky_inv", 2, cholesky_inv},
       {"linalg.det", 1, map_square<mx::linalg::det>},
+      {"linalg.eigh", 2, eigh},
+      {"linalg.eigvalsh", 2, eigvalsh},
       {"linalg.inv", 1, map_square<mx::linalg::inv>},
+      {"linalg.qr", 1, qr},
       {"linalg.slogdet", 1, slogdet},
       {"linalg.solve", 2, solve},
       {"linalg.solve_triangular", 3, solve_triangular},
+      {"linalg.svd", 2, svd},
   };
 }
 
