@@ -85,7 +85,7 @@ def _refuse_effect(graph: Graph) -> CaptureError:
     found = next((n for n in calls if "linalg" in n.target._schema.name), None)
     sentence = (
         f"ExecuTorch cannot lower {name_node(found) if found else 'a call'} with its check at run "
-        "time; call a form without it, such as torch.linalg.inv_ex, solve_ex or cholesky_ex"
+        "time; the delegate runs torch.linalg.inv, solve and cholesky"
     )
     source = locate_node(found) if found else Source()
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)
@@ -156,8 +156,7 @@ def list_regions(graph: Graph) -> Iterator[CaptureError]:
         name = name_node(node)
         if "with_effects" in str(target):
             sentence = (
-                f"ExecuTorch cannot lower {name}, which checks or prints at run time; call a form "
-                "without the check (torch.linalg.inv_ex, solve_ex, cholesky_ex), or leave it out"
+                f"ExecuTorch cannot lower {name}, which checks or prints at run time; leave it out"
             )
         else:
             name = name.rpartition(".")[2]

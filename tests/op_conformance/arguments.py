@@ -212,19 +212,18 @@ def _(generator: samples.Tensor, name: str, drawing: Drawing) -> Any:
     if generator.sorted:
         elements = elements.sort(-1).values
     if generator.matrix is not None:
-        elements = _draw_matrices(elements, generator.matrix, name, drawing)
+        elements = make_matrices(elements, generator.matrix)
     return draw_layout(drawing.draw, name, elements)
 
 
-def _draw_matrices(elements: torch.Tensor, kind: str, name: str, drawing: Drawing) -> torch.Tensor:
-    """Square matrices of a kind, made of drawn elements."""
-    size = elements.shape[-1]
+def make_matrices(elements: torch.Tensor, kind: str) -> torch.Tensor:
+    """Square matrices of a kind of `samples.Tensor.matrix`, made of elements."""
+    identity = torch.eye(elements.shape[-1], dtype=elements.dtype)
     if kind == "definite":
-        return elements @ elements.mT + torch.eye(size, dtype=elements.dtype)
-    # Rows whose diagonal outweighs the rest, in an order that makes LAPACK exchange them.
+        return elements @ elements.mT + identity
+    # The diagonal outweighs its rows, which are moved so that LAPACK exchanges them.
     largest = elements.abs().sum(-1).amax(-1)[..., None, None] + 1
-    order = drawing.draw(st.permutations(range(size)), label=f"{name} rows")
-    return (elements + largest * torch.eye(size, dtype=elements.dtype))[..., order, :]
+    return (elements + largest * identity).roll(1, -2)
 
 
 @draw_argument.register

@@ -63,7 +63,6 @@ MATRIXWISE = {
     torch.ops.aten.linalg_solve_triangular.default,
     torch.ops.aten.triangular_solve.default,
     torch.ops.aten.linalg_matrix_power.default,
-    torch.ops.aten.linalg_qr.default,
     torch.ops.aten.inverse.default,
     torch.ops.aten.cholesky.default,
 }
@@ -74,6 +73,13 @@ def _rebuild_eigh(results: list[torch.Tensor]) -> list[torch.Tensor]:
     if vectors.dim() == 1:  # not asked for
         return results
     return [values, vectors * values.unsqueeze(-2) @ vectors.mT, vectors.mT @ vectors]
+
+
+def _rebuild_qr(results: list[torch.Tensor]) -> list[torch.Tensor]:
+    q, r = results
+    if q.dim() == 1:
+        return [r.mT @ r, r.tril(-1)]
+    return [q @ r, q.mT @ q, r.tril(-1)]
 
 
 def _rebuild_svd(results: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -88,6 +94,7 @@ def _rebuild_svd(results: list[torch.Tensor]) -> list[torch.Tensor]:
 # Factors of which many are right: what is unique of them, or made of them.
 FACTORS = {
     torch.ops.aten._linalg_eigh.default: _rebuild_eigh,
+    torch.ops.aten.linalg_qr.default: _rebuild_qr,
     torch.ops.aten._linalg_svd.default: _rebuild_svd,
 }
 

@@ -57,9 +57,24 @@ def _mark_diagonal(a):
     return mx.expand_dims(size, 0) == mx.expand_dims(size, 1)
 
 
-@family.op(
-    aten.linalg_inv.default, samples=_draw("regular", "A"), rules=_matrices("A"), whole=True
+family.gap(
+    "its `info` says whether LAPACK succeeded, which MLX does not tell; call the form without "
+    "`_ex` on float32 matrices, which fails at run time where LAPACK does",
+    aten.linalg_inv_ex.default,
+    aten._linalg_solve_ex.default,
+    aten.linalg_cholesky_ex.default,
 )
+family.gap(
+    "MLX keeps the factors and pivots of an LU decomposition otherwise than torch; call "
+    "torch.linalg.solve",
+    aten.linalg_lu.default,
+    aten.linalg_lu_factor_ex.default,
+    aten.linalg_lu_solve.default,
+)
+family.gap("complex eigenvalues may come in any order", aten.linalg_eig.default)
+
+
+@family.op(aten.linalg_inv.default, samples=_draw("regular", "A"), rules=_matrices("A"), whole=True)
 def inv(A):
     """linalg_inv(Tensor A) -> Tensor"""
     return mx.linalg.inv(A)
@@ -163,9 +178,7 @@ def triangular_solve(self, A, upper=True, transpose=False, unitriangular=False):
     return _solve_triangular(a, self, upper), _align(A, self)[0]
 
 
-@family.op(
-    aten.linalg_det.default, samples=_draw("regular", "A"), rules=_matrices("A"), whole=True
-)
+@family.op(aten.linalg_det.default, samples=_draw("regular", "A"), rules=_matrices("A"), whole=True)
 def det(A):
     """linalg_det(Tensor A) -> Tensor"""
     return mx.linalg.det(A)
@@ -208,13 +221,14 @@ def matrix_power(self, n):
 @family.op(
     aten.linalg_qr.default,
     samples=draw({"*B": (1, 3), "M": (1, 6), "N": (1, 6)}, {"*B": (0, 2)},
-                 A=tensor("*B", "M", "N", low=-4, high=4), mode=Choice(("reduced",))),
-    rules=[*_matrices("A"), OneOf("mode", ("reduced",))],
+                 A=tensor("*B", "M", "N", low=-4, high=4), mode=Choice(("reduced", "r"))),
+    rules=[*_matrices("A"), OneOf("mode", ("reduced", "r"))],
     whole=True,
 )  # fmt: skip
 def qr(A, mode="reduced"):
     """linalg_qr(Tensor A, str mode="reduced") -> (Tensor Q, Tensor R)"""
-    return mx.linalg.qr(A)
+    q, r = mx.linalg.qr(A)
+    return (q if mode == "reduced" else mx.zeros([0], mx.float32)), r
 
 
 @family.op(
