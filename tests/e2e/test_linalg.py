@@ -86,7 +86,9 @@ CALLS: dict[str, tuple[Any, ...]] = {
     ),
     "determinants": (lambda x: (L.det(x), *L.slogdet(x), torch.logdet(x)), A),
     "loss of determinants": (lambda x: -L.slogdet(x @ x.mT + EYE).logabsdet.mean(), A),
-    "matrix powers": (lambda x: (L.matrix_power(x, -3), L.matrix_power(x, 2)), A),
+    "matrix powers": (
+        lambda x: tuple(L.matrix_power(x, n) for n in (-6, -3, -1, 0, 1, 2, 5)), A,
+    ),
     "eigenvalues": (L.eigvalsh, COVARIANCE),
     "singular values": (L.svdvals, B),
     "norms": (lambda x: (L.matrix_norm(x, 2), L.matrix_norm(x, "nuc"), L.cond(x)), B),

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 
 from mlx_coverage.registry.spec import Promotion
 from tests.op_conformance.cases import Case, flatten
+from tests.op_conformance.factors import FACTORS
 
 # Units in the last place within which results are equal at once, without a reference.
 DIRECT_ULPS = {torch.float32: 16, torch.float16: 1, torch.bfloat16: 1, torch.float64: 64}
@@ -65,37 +66,6 @@ MATRIXWISE = {
     torch.ops.aten.linalg_matrix_power.default,
     torch.ops.aten.inverse.default,
     torch.ops.aten.cholesky.default,
-}
-
-
-def _rebuild_eigh(results: list[torch.Tensor]) -> list[torch.Tensor]:
-    values, vectors = results
-    if vectors.dim() == 1:  # not asked for
-        return results
-    return [values, vectors * values.unsqueeze(-2) @ vectors.mT, vectors.mT @ vectors]
-
-
-def _rebuild_qr(results: list[torch.Tensor]) -> list[torch.Tensor]:
-    q, r = results
-    if q.dim() == 1:
-        return [r.mT @ r, r.tril(-1)]
-    return [q @ r, q.mT @ q, r.tril(-1)]
-
-
-def _rebuild_svd(results: list[torch.Tensor]) -> list[torch.Tensor]:
-    u, s, vh = results
-    if u.dim() == 1:
-        return results
-    count = s.shape[-1]
-    product = u[..., :count] * s.unsqueeze(-2) @ vh[..., :count, :]
-    return [s, product, u.mT @ u, vh @ vh.mT]
-
-
-# Factors of which many are right: what is unique of them, or made of them.
-FACTORS = {
-    torch.ops.aten._linalg_eigh.default: _rebuild_eigh,
-    torch.ops.aten.linalg_qr.default: _rebuild_qr,
-    torch.ops.aten._linalg_svd.default: _rebuild_svd,
 }
 
 # Results of these behind the first are for a backward pass: which of its kernels torch takes
