@@ -99,6 +99,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "pinv of a symmetric matrix": (lambda s: L.pinv(s, hermitian=True), COVARIANCE),
     "pinv of less than full rank": (lambda x: torch.pinverse(x @ x.mT, 1e-4), B),
     "matrix_rank": (lambda x: L.matrix_rank(x @ x.mT), B),
+    "matrix_exp": (lambda x: (torch.matrix_exp(x - 4 * EYE), L.matrix_exp(x * 1e-3)), A),
     "whiten": (whiten, COVARIANCE),
     "approximate": (approximate, B),
     "approximate a wide matrix": (lambda x: approximate(x.mT), B),

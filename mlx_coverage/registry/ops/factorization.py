@@ -120,3 +120,25 @@ def matrix_rank(self, *, atol=None, rtol=None, hermitian=False):
 def matrix_rank_by_bound(self, tol, hermitian=False):
     """How many singular values are greater than `tol`."""
     return matrix_rank(self, atol=tol, rtol=0.0, hermitian=hermitian)
+
+
+# Terms of the series for a norm up to 2, where the next is below float32's rounding.
+_ORDER = 16
+# More would be for a norm of 2 ** 24, whose exponential overflows, or has no digit right.
+_SQUARINGS = 23
+
+
+@family.decomposition(aten.linalg_matrix_exp.default)
+def matrix_exp(self):
+    """The exponential by Taylor's series of the matrix scaled down, and squaring of the result."""
+    norm = self.abs().sum(-2).amax(-1)
+    squarings = torch.ceil(torch.log2(norm.clamp(min=2.0)) - 1).clamp(max=_SQUARINGS)
+    scaled = self * torch.exp2(-squarings)[..., None, None]
+    identity = torch.eye(self.shape[-1], dtype=self.dtype, device=self.device)
+    result = identity
+    for order in range(_ORDER, 0, -1):
+        result = identity + scaled @ result / order
+    for count in range(_SQUARINGS):
+        more = (squarings > count)[..., None, None]
+        result = torch.where(more, result @ result, result)
+    return result

@@ -107,7 +107,9 @@ def solve(A, B, *, left=True):
         return mx.squeeze(mx.linalg.solve(a, b), -1)
     if left:
         return mx.linalg.solve(*_align(A, B))
-    return transpose(mx.linalg.solve(*_align(transpose_matrices(A), transpose_matrices(B))))
+    return transpose_matrices(
+        mx.linalg.solve(*_align(transpose_matrices(A), transpose_matrices(B)))
+    )
 
 
 @family.decomposition(aten.linalg_solve.default)

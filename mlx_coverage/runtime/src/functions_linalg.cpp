@@ -14,7 +14,7 @@ mx::Stream cpu_stream(const Call& c) {
   return stream;
 }
 
-// MLX divides by the size of a matrix, and LAPACK is told of no more than its sizes.
+// MLX divides by the number of elements.
 mx::array matrices(const Call& c, size_t i) {
   const auto a = c.array(i);
   if (a.ndim() < 2 || a.size() == 0 || a.dtype() != mx::float32) {
