@@ -22,7 +22,7 @@ from mlx_coverage.analyze.failures import AttestationError, CaptureError, conden
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_node
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan
-from mlx_coverage.registry import reasons
+from mlx_coverage.registry import reasons, standins
 from mlx_coverage.registry.call import canonicalize, name_node, name_target
 
 _NOT_TAKEN = "was not decomposed or delegated"
@@ -115,6 +115,7 @@ def explain_unfinished(error: Exception, plans: Mapping[str, PartitionPlan]) -> 
     """
     prefix = "ExecuTorch cannot write the program: "
     text = str(error)
+    text = text.replace(f"{standins.NAMESPACE}::", "aten::")
     missing = set(_OP.findall(text)) if _NO_OUT_VARIANT in text else set()
     found: dict[str, CaptureError] = {}
     for plan in plans.values():

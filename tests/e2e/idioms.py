@@ -278,6 +278,11 @@ IDIOMS: dict[str, Idiom] = {
         None,
         "aten.linalg_inv_ex.default",
     ),
+    "linalg_eigenvalues": Idiom(
+        apply(lambda m, x: torch.linalg.eigvals(x).real, torch.eye(3)[None] * 2),
+        None,
+        "aten.linalg_eig.default has no out variant",
+    ),
     "linalg_factors": Idiom(
         apply(lambda m, x: torch.linalg.lu_factor(x)[0], torch.eye(3)[None] * 2),
         None,
