@@ -22,7 +22,7 @@ from mlx_coverage.analyze.failures import AttestationError, CaptureError, conden
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.sources import is_ours, locate_node
 from mlx_coverage.lowering.plan import Fallback, PartitionPlan
-from mlx_coverage.registry import reasons
+from mlx_coverage.registry import reasons, standins
 from mlx_coverage.registry.call import canonicalize, name_node, name_target
 
 _NOT_TAKEN = "was not decomposed or delegated"
@@ -85,7 +85,7 @@ def _refuse_effect(graph: Graph) -> CaptureError:
     found = next((n for n in calls if "linalg" in n.target._schema.name), None)
     sentence = (
         f"ExecuTorch cannot lower {name_node(found) if found else 'a call'} with its check at run "
-        "time; call a form without it, such as torch.linalg.inv_ex, solve_ex or cholesky_ex"
+        "time; the delegate runs torch.linalg.inv, solve and cholesky"
     )
     source = locate_node(found) if found else Source()
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)
@@ -115,6 +115,7 @@ def explain_unfinished(error: Exception, plans: Mapping[str, PartitionPlan]) -> 
     """
     prefix = "ExecuTorch cannot write the program: "
     text = str(error)
+    text = text.replace(f"{standins.NAMESPACE}::", "aten::")
     missing = set(_OP.findall(text)) if _NO_OUT_VARIANT in text else set()
     found: dict[str, CaptureError] = {}
     for plan in plans.values():
@@ -156,8 +157,7 @@ def list_regions(graph: Graph) -> Iterator[CaptureError]:
         name = name_node(node)
         if "with_effects" in str(target):
             sentence = (
-                f"ExecuTorch cannot lower {name}, which checks or prints at run time; call a form "
-                "without the check (torch.linalg.inv_ex, solve_ex, cholesky_ex), or leave it out"
+                f"ExecuTorch cannot lower {name}, which checks or prints at run time; leave it out"
             )
         else:
             name = name.rpartition(".")[2]

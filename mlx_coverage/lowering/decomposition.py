@@ -295,7 +295,7 @@ def _find_early(
             if all(getattr(n.target, "namespace", "") != "prims" for n in inner):
                 early[op] = decomposition
         elif any(
-            _is_refused(t, table) and (t in early or _is_whole(t, registry))
+            t in early or (_is_refused(t, table) and _is_whole(t, registry))
             for t in (n.target for n in inner)
         ):
             early[op] = table[op] if op in table else torch.export.default_decompositions()[op]

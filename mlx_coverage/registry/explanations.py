@@ -218,7 +218,7 @@ EXPLANATIONS: Mapping[ReasonKind, Explanation] = {
     reasons.DECOMPOSITION_FAILED: Explanation(
         "ExecuTorch refuses the exported program: an op outside core ATen that nothing "
         "decomposes and no delegate takes, or a pass of its own that failed.",
-        Example("return torch.linalg.svdvals(x)"),
+        Example("return torch.linalg.lu(x)[0]"),
         hint="Rewrite the line that the message names with core ops.",
     ),
     reasons.INTERFACE: Explanation(

@@ -8,7 +8,7 @@ import mlx: analysis needs none.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from operator import attrgetter
 from types import ModuleType
 from typing import Any, Protocol
@@ -62,11 +62,13 @@ def find_function(name: str) -> Any:
     if name.startswith("indexing."):
         return getattr(indexing, name.removeprefix("indexing."))
     exact = accumulation.list_functions().get(name)
-    return attrgetter(name)(import_mlx()) if exact is None else exact
+    function = attrgetter(name)(import_mlx()) if exact is None else exact
+    # Linear algebra runs on the CPU only, whatever the default device is.
+    return partial(function, stream=import_mlx().cpu) if name.startswith("linalg.") else function
 
 
 class _Functions:
-    """A namespace of MLX functions by name, `mx` itself and `mx.fast`, `mx.fft`."""
+    """A namespace of MLX functions by name, `mx` itself, `mx.fast`, `mx.fft`, `mx.linalg`."""
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
@@ -82,7 +84,7 @@ class _Functions:
         if name.startswith("_"):
             raise AttributeError(name)
         # Indexing as functions, because Python's brackets cannot be recorded by name.
-        if not self._prefix and name in ("fast", "fft", "indexing"):
+        if not self._prefix and name in ("fast", "fft", "linalg", "indexing"):
             value: Any = _Functions(f"{name}.")
         elif name in _DTYPES:
             value = getattr(self._module, name)

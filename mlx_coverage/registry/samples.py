@@ -30,6 +30,8 @@ class Tensor:
         unique: indices do not repeat along the last axis.
         sorted: values ascend along the last axis, NaN at its end.
         low, high: bounds of the values; None leaves all values, NaN and infinities included.
+        matrix: what the square matrices of the last two axes are made to be: `regular`, far
+            from singular, or `definite`, symmetric with positive eigenvalues.
     """
 
     dims: tuple[str | int, ...]
@@ -41,6 +43,7 @@ class Tensor:
     sorted: bool = False
     low: float | None = None
     high: float | None = None
+    matrix: str | None = None
 
 
 @dataclass(frozen=True)

@@ -272,15 +272,21 @@ IDIOMS: dict[str, Idiom] = {
         None,
         "idioms.cube.default has no out variant",
     ),
-    "linalg_errors": Idiom(
-        apply(lambda m, x: torch.linalg.inv(x) @ x, torch.eye(3)[None] * 2),
+    "linalg_errors": Idiom(apply(lambda m, x: torch.linalg.inv(x) @ x, torch.eye(3)[None] * 2)),
+    "linalg_information": Idiom(
+        apply(lambda m, x: torch.linalg.inv_ex(x).inverse, torch.eye(3)[None] * 2),
         None,
         "aten.linalg_inv_ex.default",
     ),
-    "checked_powers": Idiom(
-        apply(lambda m, x: torch.linalg.matrix_power(x, -1), torch.eye(3)[None] * 2),
+    "linalg_eigenvalues": Idiom(
+        apply(lambda m, x: torch.linalg.eigvals(x).real, torch.eye(3)[None] * 2),
         None,
-        "with its check at run time",
+        "aten.linalg_eig.default has no out variant",
+    ),
+    "linalg_factors": Idiom(
+        apply(lambda m, x: torch.linalg.lu_factor(x)[0], torch.eye(3)[None] * 2),
+        None,
+        "aten.linalg_lu_factor.default with its check at run time",
     ),
     "counted_sizes": Idiom(
         apply(lambda m, x: torch.bincount(x.abs().flatten().long(), minlength=6), seed(2, 4)),

@@ -211,7 +211,19 @@ def _(generator: samples.Tensor, name: str, drawing: Drawing) -> Any:
     elements = draw_elements(drawing.draw, name, shape, dtype, bounds)
     if generator.sorted:
         elements = elements.sort(-1).values
+    if generator.matrix is not None:
+        elements = make_matrices(elements, generator.matrix)
     return draw_layout(drawing.draw, name, elements)
+
+
+def make_matrices(elements: torch.Tensor, kind: str) -> torch.Tensor:
+    """Square matrices of a kind of `samples.Tensor.matrix`, made of elements."""
+    identity = torch.eye(elements.shape[-1], dtype=elements.dtype)
+    if kind == "definite":
+        return elements @ elements.mT + identity
+    # The diagonal outweighs its rows, which are moved so that LAPACK exchanges them.
+    largest = elements.abs().sum(-1).amax(-1)[..., None, None] + 1
+    return (elements + largest * identity).roll(1, -2)
 
 
 @draw_argument.register

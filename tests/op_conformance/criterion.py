@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 
 from mlx_coverage.registry.spec import Promotion
 from tests.op_conformance.cases import Case, flatten
+from tests.op_conformance.factors import FACTORS
 
 # Units in the last place within which results are equal at once, without a reference.
 DIRECT_ULPS = {torch.float32: 16, torch.float16: 1, torch.bfloat16: 1, torch.float64: 64}
@@ -51,6 +52,20 @@ NORMWISE = {
     torch.ops.aten._fft_r2c.default,
     torch.ops.aten._fft_c2c.default,
     torch.ops.aten._fft_c2r.default,
+}
+
+# The errors of LAPACK are relative to the norm of a matrix, the last two axes.
+MATRIXWISE = {
+    torch.ops.aten.linalg_inv.default,
+    torch.ops.aten.linalg_solve.default,
+    torch.ops.aten.linalg_cholesky.default,
+    torch.ops.aten.cholesky_inverse.default,
+    torch.ops.aten.cholesky_solve.default,
+    torch.ops.aten.linalg_solve_triangular.default,
+    torch.ops.aten.triangular_solve.default,
+    torch.ops.aten.linalg_matrix_power.default,
+    torch.ops.aten.inverse.default,
+    torch.ops.aten.cholesky.default,
 }
 
 # Results of these behind the first are for a backward pass: which of its kernels torch takes
@@ -112,6 +127,9 @@ def compare(case: Case, actual: Any, expected: Any, *, signs: bool = True) -> No
         raise MismatchError(f"{actual!r}, torch gives {expected!r}")
     if case.spec.target in FORWARD_ONLY:
         ours, theirs = ours[:1], theirs[:1]
+    if case.spec.target in FACTORS:
+        _compare_factors(FACTORS[case.spec.target], ours, theirs)
+        return
     if case.spec.target in FREE_TIES:
         _compare_ties(case, ours.pop(), theirs.pop())
     reference = Reference(case)
@@ -149,6 +167,27 @@ def _compare_ties(case: Case, actual: torch.Tensor, expected: torch.Tensor) -> N
             raise MismatchError("an index is given twice")
 
 
+def _require_alike(actual: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    for one, other in zip(actual, expected, strict=True):
+        if one.dtype != other.dtype:
+            raise MismatchError(f"dtype {one.dtype}, torch gives {other.dtype}")
+        if one.shape != other.shape:
+            raise MismatchError(f"shape {tuple(one.shape)}, torch gives {tuple(other.shape)}")
+
+
+def _compare_factors(
+    rebuild: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+    actual: list[torch.Tensor],
+    expected: list[torch.Tensor],
+) -> None:
+    """What is made of the factors, equal but for an error relative to its largest element."""
+    _require_alike(actual, expected)
+    for ours, theirs in zip(rebuild(actual), rebuild(expected), strict=True):
+        if theirs.numel():
+            bound = DIRECT_ULPS[theirs.dtype] * torch.finfo(theirs.dtype).eps * theirs.abs().max()
+            _require((ours - theirs).abs() <= bound, ours, theirs, "value")
+
+
 def _compare_tensors(
     case: Case,
     actual: torch.Tensor,
@@ -156,10 +195,7 @@ def _compare_tensors(
     reference: Callable[[], Any],
     signed: bool = True,
 ) -> None:
-    if actual.dtype != expected.dtype:
-        raise MismatchError(f"dtype {actual.dtype}, torch gives {expected.dtype}")
-    if actual.shape != expected.shape:
-        raise MismatchError(f"shape {tuple(actual.shape)}, torch gives {tuple(expected.shape)}")
+    _require_alike([actual], [expected])
     if case.spec.target in UNDEFINED:
         return
     parts = expected.dtype.is_complex
@@ -341,6 +377,9 @@ class Reference:
                     *self._case.arguments["dim"],
                     *range(self._case.tensors()[0].dim(), truth.dim()),
                 ]
+                spread, small = (s.amax(dims, keepdim=True).expand_as(s) for s in (spread, small))
+            if self._case.spec.target in MATRIXWISE:
+                dims = list(range(truth.dim()))[-2:]
                 spread, small = (s.amax(dims, keepdim=True).expand_as(s) for s in (spread, small))
             # At a jump (floor, comparison) the result does not move in proportion: no excuse.
             spread = torch.where(small <= 4 * spread, spread * summed, 0.0)

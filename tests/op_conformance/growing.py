@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mlx_coverage.registry import rules, samples
-from tests.op_conformance.arguments import Drawing, list_names
+from tests.op_conformance.arguments import Drawing, list_names, make_matrices
 from tests.op_conformance.cases import Case
 from tests.op_conformance.domain import read_domain
 
@@ -80,6 +80,8 @@ def _resize(value: Any, generator: Any, drawing: Drawing, case: Case, by: int) -
             shape = drawing.shape(generator.dims)
             if generator.sorted:
                 return _tile(value, shape).sort(-1).values
+            if generator.matrix is not None:
+                return make_matrices(_tile(value, shape), generator.matrix)
         case samples.BroadcastTensor() if value is not None:
             shape = _broadcast(value, drawing.shape(generator.dims))
         case samples.IndexedTensor() if value.dim():

@@ -343,10 +343,38 @@ FFT: dict[str, list[Arguments]] = {
     "fft.istft": [sample(mx.fft.stft(normal(64), 16))],
 }  # fmt: skip
 
+_A = normal(2, 3, 3) + 3 * mx.eye(3)
+_DEFINITE = _A @ mx.swapaxes(_A, -1, -2) + mx.eye(3)
+
+LINALG: dict[str, list[Arguments]] = {
+    "linalg.cholesky": [sample(_DEFINITE), sample(_DEFINITE, upper=True)],
+    "linalg.cholesky_inv": [sample(_A), sample(_A, upper=True)],
+    "linalg.det": [sample(_A)],
+    "linalg.eigh": [sample(_DEFINITE), sample(_DEFINITE, "U")],
+    "linalg.eigvalsh": [sample(_DEFINITE), sample(_DEFINITE, "U")],
+    "linalg.inv": [sample(_A)],
+    "linalg.qr": [sample(_A), sample(normal(4, 3)), sample(normal(3, 4))],
+    "linalg.slogdet": [sample(_A)],
+    "linalg.solve": [sample(_A, normal(2, 3, 4))],
+    "linalg.solve_triangular": [sample(_A, normal(2, 3, 4)), sample(_A, _A, upper=True)],
+    "linalg.svd": [sample(normal(4, 3)), sample(normal(2, 3, 4)), sample(_A, False)],
+}
+
 
 def _collect() -> dict[str, list[Arguments]]:
     samples: dict[str, list[Arguments]] = {}
-    families = (ELEMENTWISE, REDUCTION, SHAPE, CREATION, INDEXING, MATRIX, CONVOLUTION, FAST, FFT)
+    families = (
+        ELEMENTWISE,
+        REDUCTION,
+        SHAPE,
+        CREATION,
+        INDEXING,
+        MATRIX,
+        CONVOLUTION,
+        FAST,
+        FFT,
+        LINALG,
+    )
     for family in families:
         for name, calls in family.items():
             # A trailing blank adds samples to a function that a group names already.

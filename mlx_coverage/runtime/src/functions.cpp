@@ -11,7 +11,7 @@ const Rows& function_table() {
     for (const auto family :
          {elementwise_functions, reduction_functions, shape_functions, creation_functions,
           indexing_functions, matrix_functions, convolution_functions, fast_functions,
-          fft_functions, host_functions}) {
+          fft_functions, linalg_functions, host_functions}) {
       Rows more = family();
       rows.insert(rows.end(), more.begin(), more.end());
     }

@@ -43,6 +43,7 @@ Rows matrix_functions();
 Rows convolution_functions();
 Rows fast_functions();
 Rows fft_functions();
+Rows linalg_functions();
 Rows host_functions();
 
 // All rows, sorted by name.

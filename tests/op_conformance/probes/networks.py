@@ -505,4 +505,10 @@ def list_transforms() -> Iterator[Probe]:
         y=random(5, 2, seed=1),
     )
     yield probe("torch.view_as_complex(x).conj().imag + 1", x=random(5, 2))
-    yield probe("torch.linalg.inv(x)", x=random(3, 3))
+    calls = ("inv(x)", "solve(x, y)", "solve(x, y[:, 0])", "solve(x, y.T, left=False)",
+             "solve_triangular(x, y, upper=True)", "cholesky(x @ x.mT + torch.eye(3))",
+             "det(x)", "svdvals(y)", "eigvalsh(x)", "pinv(y)", "matrix_rank(y)",
+             "matrix_power(x, -3)", "matrix_norm(y, 2)", "matrix_norm(y, 'nuc')", "cond(x)",
+             "matrix_exp(x)")  # fmt: skip
+    for call in calls:
+        yield probe(f"torch.linalg.{call}", x=random(3, 3), y=random(3, 2, seed=1))
