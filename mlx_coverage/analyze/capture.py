@@ -438,14 +438,14 @@ def _count_absent(lowered: EdgeProgramManager) -> int:
     """Bytes of the weights that are not there and that no delegate took."""
     programs = (lowered.exported_program(name) for name in lowered.methods)
     held = (t for p in programs for t in (*p.state_dict.values(), *p.constants.values()))
-    return sum(t.nbytes for t in held if isinstance(t, torch.Tensor) and _is_absent(t))
+    return sum(t.nbytes for t in held if isinstance(t, torch.Tensor) and is_absent(t))
 
 
 def _fill_absent(program: ExportedProgram) -> None:
     """Zeros for weights that are not there and that no delegate took."""
     for held in (program.state_dict, program.constants):
         for name, tensor in held.items():
-            if isinstance(tensor, torch.Tensor) and _is_absent(tensor):
+            if isinstance(tensor, torch.Tensor) and is_absent(tensor):
                 held[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 
@@ -499,8 +499,9 @@ def lower_undelegated(programs: Mapping[str, ExportedProgram]) -> ExecutorchProg
 
 def lacks_weights(programs: Mapping[str, ExportedProgram]) -> bool:
     """Whether a program was exported without the values of its weights."""
-    return any(map(_is_absent, (t for p in programs.values() for t in p.state_dict.values())))
+    return any(map(is_absent, (t for p in programs.values() for t in p.state_dict.values())))
 
 
-def _is_absent(tensor: torch.Tensor) -> bool:
+def is_absent(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is there without its values."""
     return tensor.is_meta or isinstance(tensor, FakeTensor)

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch._subclasses import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -23,7 +22,7 @@ from mlx_coverage.analyze.candidates import (
     join_replacements,
     list_candidates,
 )
-from mlx_coverage.analyze.capture import Capture, lower_methods, plan_methods
+from mlx_coverage.analyze.capture import Capture, is_absent, lower_methods, plan_methods
 from mlx_coverage.analyze.comparison import TOLERANCES
 from mlx_coverage.analyze.failures import AttestationError, CaptureError, InputError, condense
 from mlx_coverage.analyze.load import Exportable, Methods
@@ -258,9 +257,7 @@ class _Trial:
     ) -> Verified:
         """How the changed program does against the model as it was, in eager torch."""
         tensors = [*program.state_dict.values(), *pytree.tree_leaves(program.constants)]
-        if any(
-            t.is_meta or isinstance(t, FakeTensor) for t in tensors if isinstance(t, torch.Tensor)
-        ):
+        if any(is_absent(tensor) for tensor in tensors if isinstance(tensor, torch.Tensor)):
             raise InputError("the model's weights are not there (meta tensors)")
         if any(getattr(v, "is_meta", False) for v in pytree.tree_leaves(program.example_inputs)):
             raise InputError("the example inputs have no values (meta tensors)")

@@ -29,7 +29,6 @@ from mlx_coverage.lowering.complex_numbers import carry_complex_calls
 from mlx_coverage.lowering.graphs import (
     drop_history,
     inline_graph,
-    isolate,
     share_metadata,
     trace_call,
 )
@@ -71,7 +70,7 @@ def functionalize(
     remove_assertions(functional)
     drop_history(functional.graph)
     share_metadata(functional)
-    functional = lay_out(isolate(functional))
+    functional = lay_out(functional)
     ask_exclusions(functional.graph, options)
     return functional
 
@@ -108,15 +107,15 @@ def decompose_functional(
         node.target = define_standin(node.target)
     kept = list_kept(prepared, registry, options)
     rest = {op: function for op, function in table.items() if op not in kept}
-    prepared = isolate(run_decompositions(prepared, rest))
+    prepared = run_decompositions(prepared, rest)
     share_metadata(prepared)
     if options.rewrites and rewrite_declined(prepared, registry, options, rest):
         for node in _find_refused(prepared, registry, options):
             node.target = define_standin(node.target)
-        prepared = isolate(run_decompositions(prepared, {}))  # names the outputs anew
+        prepared = run_decompositions(prepared, {})  # names the outputs anew
     steps = (_slice_splits, flatten_positions, look_up_parts, keep_numbers)
     if any([step(prepared) for step in steps]):
-        prepared = isolate(run_decompositions(prepared, rest))
+        prepared = run_decompositions(prepared, rest)
     _resolve_declined(prepared, registry, options)
     promote_operands(prepared)
     carry_complex_calls(prepared)

@@ -1,6 +1,7 @@
 """Graphs in the place of calls, and programs whose graphs may be changed."""
 
 import copy
+import operator
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import detect_fake_mode
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -81,6 +83,23 @@ def inline_graph(node: Node, body: Graph) -> None:
             user.replace_all_uses_with(result[user.args[1]])
             node.graph.erase_node(user)
     node.graph.erase_node(node)
+
+
+def find_base(node: Node, same_dtype: bool = False) -> Node:
+    """What a view is of, through views of views.
+
+    Args:
+        node: a view, or what is none.
+        same_dtype: whether to stop at a view of elements of another dtype.
+    """
+    while True:
+        call: Any = node.args[0] if node.target is operator.getitem else node
+        if not isinstance(call.target, OpOverload) or not call.target.is_view:
+            return node
+        base = call.args[0]
+        if same_dtype and base.meta["val"].dtype != node.meta["val"].dtype:
+            return node
+        node = base
 
 
 def isolate(program: ExportedProgram, graph: Graph | None = None) -> ExportedProgram:

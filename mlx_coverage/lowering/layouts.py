@@ -5,17 +5,17 @@ that several tensors share: at its edge every view is a copy. Strides that count
 are made to count in a tensor, and constants of other layouts are copied row by row.
 """
 
-import operator
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
 from torch._prims_common import compute_elementwise_output_logical_to_physical_perm
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
+
+from mlx_coverage.lowering.graphs import find_base
 
 aten = torch.ops.aten
 
@@ -102,7 +102,7 @@ def _lay_out_operands(program: ExportedProgram, stored: dict[Node, str]) -> None
         source, size, stride, *rest = node.args
         value = source.meta["val"]
         start = rest[0] if rest and rest[0] is not None else value.storage_offset()
-        source = _find_base(source)
+        source = find_base(source, same_dtype=True)
         if source in stored and stored[source] not in mutated:
             source = _lay_out_storage(program, source, stored[source])
         value = source.meta["val"]
@@ -139,16 +139,3 @@ def _lay_out_storage(program: ExportedProgram, node: Node, name: str) -> Node:
     view.meta = {**next(iter(node.users)).meta, "val": value}
     node.replace_all_uses_with(view, delete_user_cb=lambda user: user is not view)
     return node
-
-
-def _find_base(node: Node) -> Node:
-    """What a view is of, through views of views, while elements are of the same dtype."""
-    while True:
-        call = node.args[0] if node.target is operator.getitem else node
-        target = call.target  # type: ignore[union-attr]
-        if not isinstance(target, OpOverload) or not target.is_view:
-            return node
-        base = call.args[0]  # type: ignore[union-attr]
-        if base.meta["val"].dtype != node.meta["val"].dtype:  # type: ignore[union-attr]
-            return node
-        node = base  # type: ignore[assignment]

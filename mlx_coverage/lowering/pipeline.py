@@ -13,18 +13,20 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from mlx_coverage.lowering.graphs import isolate
+
 _log = logging.getLogger(__name__)
 
 
 def run_decompositions(
     program: ExportedProgram, table: Mapping[Any, Callable[..., Any]]
 ) -> ExportedProgram:
-    """`program.run_decompositions(table)`; the argument is left as it is."""
+    """`program.run_decompositions(table)`; the argument is left alone, and shares no dictionary."""
     found: ExportedProgram = _attempt("run_decompositions", program, table)
     if found is not None:
         return found
     forget_pending(program)
-    return program.run_decompositions(dict(table))
+    return isolate(program.run_decompositions(dict(table)))
 
 
 def forget_pending(program: ExportedProgram) -> None:

@@ -5,16 +5,14 @@ methods, be no constant of a method that only reads it, and have one owner.
 """
 
 import copy
-import operator
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import ReferenceType, ref
 
 import torch
-from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import (
     ExportGraphSignature,
@@ -26,6 +24,7 @@ from torch.export.graph_signature import (
 )
 from torch.fx import Node
 
+from mlx_coverage.lowering.graphs import find_base
 from mlx_coverage.lowering.weights import Weight
 
 aten = torch.ops.aten
@@ -210,7 +209,7 @@ def separate_new_values(program: ExportedProgram) -> None:
         if not isinstance(value, Node):
             continue
         if spec.kind is OutputKind.USER_OUTPUT:
-            if value not in kept and _find_base(value) not in written:
+            if value not in kept and find_base(value) not in written:
                 continue
         elif spec.kind is not OutputKind.BUFFER_MUTATION or not _is_handed_on(
             value, buffers[str(spec.target)], count[value]
@@ -233,12 +232,4 @@ def _is_handed_on(value: Node, buffer: Node, count: int) -> bool:
     """Whether a new value is nobody's own result, or its buffer has no reader."""
     if value is buffer and count == 1:
         return False  # written with what it held
-    return count > 1 or not buffer.users or _find_base(value).op == "placeholder"
-
-
-def _find_base(node: Node) -> Node:
-    while True:
-        call: Any = node.args[0] if node.target is operator.getitem else node
-        if not isinstance(call.target, OpOverload) or not call.target.is_view:
-            return node
-        node = call.args[0]
+    return count > 1 or not buffer.users or find_base(value).op == "placeholder"
