@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from mlx_coverage.registry.mx import mx
@@ -58,3 +59,19 @@ def count_elements(shape: Sequence[int]) -> int:
 def is_same_size(one: Any, other: Any) -> bool:
     """Whether two sizes are known to be equal: dynamic ones are, if they are at all examples."""
     return bool(getattr(one, "witnesses", one) == getattr(other, "witnesses", other))
+
+
+def place_outputs(size: int, count: int, factor: float | None, align_corners: bool) -> Any:
+    """Where each element of a resized axis lies in the input: integers above and below the bar."""
+    # Positions as fractions of integers, so that the weights are exact.
+    index = mx.arange(0, count, 1, mx.int64)
+    if align_corners:
+        return index * (size - 1), mx.host_max(count - 1, 1)
+    step, unit = (size, count) if factor is None or factor <= 0 else invert_factor(factor)
+    return (index * 2 + 1) * step - unit, 2 * unit
+
+
+def invert_factor(factor: float) -> tuple[int, int]:
+    """1 / factor as a fraction whose terms leave room in 64 bits."""
+    fraction = Fraction(factor).limit_denominator(2**15)
+    return fraction.denominator, fraction.numerator

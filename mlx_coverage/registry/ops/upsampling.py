@@ -4,32 +4,38 @@
 that are missing here (export makes arithmetic of them before anybody can ask) arrive decomposed.
 """
 
-from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from inspect import Parameter, Signature
 from typing import Any
 
+import numpy as np
 import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.grid_sampling import weigh_cubic
+from mlx_coverage.registry.ops.resampling import keys, resample, tent
 from mlx_coverage.registry.reasons import DYNAMIC_ARGUMENT
 from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Predicate, Range, Rank, Rule, Static
 from mlx_coverage.registry.samples import Choice, Sizes, draw, tensor
-from mlx_coverage.registry.shapes import along, is_same_size
+from mlx_coverage.registry.shapes import along, invert_factor, is_same_size, place_outputs
 from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("upsampling")
 _BYTES = frozenset({torch.uint8})
+_PLANE = ("H", "W")
+_LARGEST = 2**16  # size that a scale factor is tried at
 _FACTORS = ((2.0, 2.0, 2.0), (1.0, 3.0, 0.5), (1.5, 0.75, 2.0), (2.3, 1.1, 0.4), None)
 _COUNTS = (None, (4, 5, 3), (2, 7, 3), (3, 3, 8))
 
 
 def _resize(size, factor):
-    """The output size of a scale factor; whole factors work on dynamic sizes."""
-    return size * int(factor) if float(factor).is_integer() else int(size * factor)
+    """The output size of a scale factor."""
+    if type(size) is int:
+        return int(size * factor)
+    below, above = invert_factor(factor)
+    return size * above // below
 
 
 def _step(size, count, factor):
@@ -37,12 +43,6 @@ def _step(size, count, factor):
     if factor is not None and factor > 0:
         return mx.array(1.0 / factor, mx.float32)
     return mx.array(size, mx.float32) / mx.array(count, mx.float32)
-
-
-def _invert(factor):
-    """1 / factor as a fraction whose terms leave room in 64 bits."""
-    fraction = Fraction(factor).limit_denominator(2**15)
-    return fraction.denominator, fraction.numerator
 
 
 def _nearest(x, axis, count, factor, align_corners, offset=0.0):
@@ -54,21 +54,13 @@ def _nearest(x, axis, count, factor, align_corners, offset=0.0):
     return mx.take(x, mx.minimum(index, size - 1), axis)
 
 
-def _place(size, count, factor, align_corners):
-    """Where each output element lies in the input: integers above and below the bar."""
-    # Positions as fractions of integers, so that the weights are exact.
-    index = mx.arange(0, count, 1, mx.int64)
-    if align_corners:
-        return index * (size - 1), mx.host_max(count - 1, 1)
-    step, unit = (size, count) if factor is None or factor <= 0 else _invert(factor)
-    return (index * 2 + 1) * step - unit, 2 * unit
-
-
 def _linear(x, axis, count, factor, align_corners):
     size = x.shape[axis]
+    if x.dtype == mx.uint8:
+        return resample(x, axis, count, factor, align_corners, tent, 1)
     if is_same_size(count, size):
         return x + x * 0  # infinities become NaN, as in torch's sum of both neighbours
-    above, below = _place(size, count, factor, align_corners)
+    above, below = place_outputs(size, count, factor, align_corners)
     above = mx.maximum(above, 0)
     low = mx.minimum(above // below, size - 1)
     high = mx.minimum(low + 1, size - 1)
@@ -78,8 +70,10 @@ def _linear(x, axis, count, factor, align_corners):
 
 
 def _cubic(x, axis, count, factor, align_corners):
+    if x.dtype == mx.uint8:
+        return resample(x, axis, count, factor, align_corners, partial(keys, a=-0.75), 2)
     size = x.shape[axis]
-    above, below = _place(size, count, factor, align_corners)
+    above, below = place_outputs(size, count, factor, align_corners)
     low = (above + below) // below - 1  # no division of a negative number
     fraction = mx.astype(above - low * below, mx.float32) / mx.array(below, mx.float32)
     total = 0
@@ -89,8 +83,10 @@ def _cubic(x, axis, count, factor, align_corners):
     return total
 
 
-def _filtered(x, axis, count, factor, align_corners, kernel, reach):
+def _filtered(x, axis, count, factor, align_corners, kernel, of_bytes, reach):
     """Antialiased: a kernel that spans `reach` output elements to each side."""
+    if x.dtype == mx.uint8:
+        return resample(x, axis, count, factor, align_corners, of_bytes, reach, antialias=True)
     size = x.shape[axis]
     if count == size:  # torch then overlooks the factor
         return x
@@ -98,7 +94,7 @@ def _filtered(x, axis, count, factor, align_corners, kernel, reach):
     if align_corners:
         step, unit = (size - 1, count - 1) if count > 1 else (0, 1)
     else:
-        step, unit = (size, count) if factor is None or factor <= 0 else _invert(factor)
+        step, unit = (size, count) if factor is None or factor <= 0 else invert_factor(factor)
     stretched = max(step, unit)
     centre = mx.expand_dims((mx.arange(0, count, 1, mx.int64) * 2 + 1) * step, 1)
     first = mx.maximum(centre - 2 * reach * stretched + unit, 0) // (2 * unit)
@@ -132,17 +128,28 @@ def _keys(short_of):
     return mx.where(one > 0, near, mx.where(two > 0, 0.5 * one * two * two, 0.0))
 
 
+@cache
+def _is_fraction(factor):
+    """Whether sizes times the factor, in float64, round down as those times a fraction do."""
+    below, above = invert_factor(factor)
+    sizes = np.arange(_LARGEST)
+    return above > 0 and np.array_equal(np.trunc(sizes * factor), sizes * above // below)
+
+
 def _is_sized(call):
-    """Whether a dynamic size is never multiplied by a fraction."""
     factors = call.arguments.get("scale_factors")
     return (
         not factors
-        or all(float(factor).is_integer() for factor in factors)
+        or all(_is_fraction(float(factor)) for factor in factors)
         or all(isinstance(size, int) for size in call.tensors("input")[0].shape[2:])
     )
 
 
-_SIZED = Predicate(_is_sized, DYNAMIC_ARGUMENT, "whole scale factors where sizes are dynamic")
+_SIZED = Predicate(
+    _is_sized,
+    DYNAMIC_ARGUMENT,
+    f"scale factors that are fractions for sizes to {_LARGEST}, where sizes are dynamic",
+)
 
 
 def _declare(target, dims, function, dtypes, static=False, limitations=()):
@@ -154,7 +161,7 @@ def _declare(target, dims, function, dtypes, static=False, limitations=()):
         factors = arguments.get("scale_factors")
         factors = factors or [v for name, v in arguments.items() if name.startswith("scales")]
         factors = factors or [None] * spatial
-        # Nearest neighbours are copies; what is mixed is mixed in float32.
+        # Bytes stay bytes; what else is mixed is mixed in float32.
         x = x if x.dtype == mx.uint8 else mx.astype(x, mx.float32)
         for axis in reversed(range(spatial)):
             size = x.shape[axis + 2]
@@ -184,7 +191,7 @@ def _declare(target, dims, function, dtypes, static=False, limitations=()):
         rules += [OneOf(name, (None,)) for name in names if name.startswith("scales")]
     elif target._overloadname == "vec":
         rules.append(_SIZED)
-    sizes = {"N": (1, 2), **dict.fromkeys(dims, (5, 9) if static else (2, 6))}
+    sizes = {"N": (1, 2), "C": (0, 6), **dict.fromkeys(dims, (5, 9) if static else (2, 6))}
     family.add(
         target, upsample, samples=draw(sizes, None, **samples), rules=rules, whole=True,
         limitations=limitations,
@@ -193,28 +200,30 @@ def _declare(target, dims, function, dtypes, static=False, limitations=()):
 
 for dims, nearest, exact, linear in (
     (("W",), "upsample_nearest1d", "_upsample_nearest_exact1d", "upsample_linear1d"),
-    (("H", "W"), "upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d"),
+    (_PLANE, "upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d"),
     (("D", "H", "W"), "upsample_nearest3d", "_upsample_nearest_exact3d", "upsample_trilinear3d"),
 ):
     for overload in ("vec", "default"):
         for name, offset in ((nearest, 0.0), (exact, 0.5)):
             target = getattr(getattr(aten, name), overload)
             _declare(target, dims, partial(_nearest, offset=offset), FLOAT | _BYTES)
-    _declare(getattr(aten, linear).vec, dims, _linear, FLOAT)
+    _declare(
+        getattr(aten, linear).vec, dims, _linear, FLOAT | (_BYTES if dims == _PLANE else set())
+    )
 _declare(aten.upsample_linear1d.default, ("W",), _linear, FLOAT)
-_declare(aten.upsample_bicubic2d.vec, ("H", "W"), _cubic, FLOAT)
-_antialias = partial(_declare, dims=("H", "W"), dtypes=frozenset({torch.float32}), static=True)
+_declare(aten.upsample_bicubic2d.vec, _PLANE, _cubic, FLOAT | _BYTES)
+_antialias = partial(_declare, dims=_PLANE, dtypes=_BYTES | {torch.float32}, static=True)
 _zero_weight = Limitation(
     "an infinity one element away from a result's centre may make it NaN",
     "the kernel is zero there, which torch's weight misses by a rounding",
     avoids="inf",
 )
 for overload in ("vec", "default"):
-    for packet, kernel, reach, limitations in (
-        (aten._upsample_bilinear2d_aa, _tent, 1, ()),
-        (aten._upsample_bicubic2d_aa, _keys, 2, (_zero_weight,)),
+    for packet, kernel, of_bytes, reach, limitations in (
+        (aten._upsample_bilinear2d_aa, _tent, tent, 1, ()),
+        (aten._upsample_bicubic2d_aa, _keys, partial(keys, a=-0.5), 2, (_zero_weight,)),
     ):
-        function = partial(_filtered, kernel=kernel, reach=reach)
+        function = partial(_filtered, kernel=kernel, of_bytes=of_bytes, reach=reach)
         _antialias(getattr(packet, overload), function=function, limitations=limitations)
 family.gap(
     "the kernel's weights are sines near their zeros, where float32 misses the numeric criterion",
