@@ -1,11 +1,12 @@
 """Damage programs and run what comes out, in processes of their own, because they may crash.
 
-    python -m tests.runtime.fuzz SEED MUTATIONS [--functions] [--first NUMBER]
+    python -m tests.runtime.fuzz SEED MUTATIONS [--functions | --containers] [--first NUMBER]
 
 Every mutant must be refused cleanly or run within a time limit; one whose checksum was not
 mended must, if it runs, give the original's results. With --functions the mutants are of programs
-of one call, for every function that the runtime knows. Prints each mutant that ended its process,
-and counts: run, tried, crashed.
+of one call, for every function that the runtime knows; with --containers they are `.pte` files,
+well formed to ExecuTorch, that declare other values and data than the payload in them was made
+for. Prints each mutant that ended its process, and counts: run, tried, crashed.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from mlx_coverage.lowering.program import (
     Program,
     Scalar,
 )
+from tests.runtime.pte import NumberValue, TensorValue, Value
 from tests.runtime.targets import PROGRAMS, Target, list_function_targets
 
 HEADER = struct.Struct("<8sIIIIQII")
@@ -44,6 +46,7 @@ NUMBERS = (0, 1, -1, 2, 3, 7, 64, -(2**31), 2**31 - 1, 2**31 - 2, 2**30, 46341, 
 REALS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-300, 1e300, -1e300, float("inf"), -float("inf"),
          float("nan"), 2.0**63)  # fmt: skip
 DTYPES = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 15, 27, 28, 29)
+CONTAINER_DTYPES = (0, 1, 2, 3, 4, 5, 6, 7, 11, 15)  # that ExecuTorch's tensors may have
 TEXTS = ("", "x", "causal", "affine", "mxfp4", "nvfp4", "set", "edge", "reflect", "ortho", "same",
          "right", "ij,jk->ik", "i...->...", "->", ",,", "ij->jj")  # fmt: skip
 
@@ -141,10 +144,71 @@ def make_mutant(target: Target, source: random.Random) -> tuple[bytes, bool]:
     return target.replace(mend(mutant)), True
 
 
-def make_numbered(targets: list[Target], seed: int, number: int) -> tuple[Target, bytes, bool]:
+def damage_container(target: Target, source: random.Random) -> Target:
+    """A target whose `.pte` declares other inputs, outputs or named data."""
+    inputs, outputs = (list(values) for values in target.types)
+    data = dict(target.data)
+    for _ in range(source.choice((1, 1, 1, 2, 3))):
+        if data and not source.randrange(4):
+            _damage_data(data, source)
+            continue
+        values = source.choice((inputs, outputs))
+        at = source.randrange(len(values)) if values else 0
+        kind = source.randrange(8) if values else 7
+        if kind < 5:
+            values[at] = _damage_value(values[at], source)
+        elif kind == 5:
+            del values[at]
+        else:
+            values.insert(at, _damage_value(source.choice((*inputs, *outputs)), source))
+    return target.declare(inputs, outputs, data)
+
+
+def _damage_data(data: dict[str, bytes], source: random.Random) -> None:
+    key = source.choice(sorted(data))
+    kept, other = data.pop(key), source.choice(sorted(data) or [key])
+    changes = (
+        kept[: source.randrange(len(kept) + 1)],
+        kept + source.randbytes(source.randrange(1, 64)),
+        source.randbytes(len(kept)),
+        data.get(other, b""),
+    )
+    if source.randrange(5):
+        data[key] = source.choice(changes)
+
+
+def _damage_value(value: Value, source: random.Random) -> Value:
+    if not isinstance(value, TensorValue) or not source.randrange(6):
+        example = source.choice((True, 0, -1, 2**31, 2**62, 0.5, float("nan")))
+        return source.choice((NumberValue(example), TensorValue(6, (2, 3))))
+    sizes = list(value.sizes)
+    at = source.randrange(len(sizes) + 1)
+    kind = source.randrange(5)
+    if kind == 0:
+        return replace(value, dtype=source.choice(CONTAINER_DTYPES))
+    if kind == 1:
+        sizes.insert(at, source.choice((0, 1, 2, 7)))
+        return TensorValue(value.dtype, sizes, dynamic=value.dynamic)
+    if kind == 2 and sizes:
+        del sizes[min(at, len(sizes) - 1)]
+        return TensorValue(value.dtype, sizes, dynamic=value.dynamic)
+    if kind == 3 and sizes:
+        sizes[min(at, len(sizes) - 1)] = source.choice((0, 1, 2, 3, 5, 8, 300, 1 << 16))
+        return replace(value, sizes=sizes)
+    order = list(range(len(sizes)))
+    source.shuffle(order)
+    return replace(value, dim_order=order, dynamic=bool(source.randrange(2)))
+
+
+def make_numbered(
+    targets: list[Target], seed: int, number: int, containers: bool = False
+) -> tuple[Target, bytes, bool]:
     """A mutant by its number, the same in every process: target, file, checksum mended or not."""
     source = random.Random(f"{seed}.{number}")
     target = targets[number % len(targets)]
+    if containers:
+        target = damage_container(target, source)
+        return target, target.pte, True
     if source.randrange(16):
         return target, *make_mutant(target, source)
     cut = target.payload[: source.randrange(len(target.payload))]
@@ -152,7 +216,7 @@ def make_numbered(targets: list[Target], seed: int, number: int) -> tuple[Target
     return target, target.build(mend(cut) if is_mended else cut), is_mended
 
 
-def work(board: mmap.mmap, seed: int, count: int, functions: bool) -> None:
+def work(board: mmap.mmap, seed: int, count: int, functions: bool, containers: bool) -> None:
     """Run the mutants from the number on the board on, and keep the board current."""
     runtime.load()
     runtime.set_options(max_array_bytes=LARGEST_ARRAY)
@@ -160,7 +224,7 @@ def work(board: mmap.mmap, seed: int, count: int, functions: bool) -> None:
     first, ran = struct.unpack_from("<QQ", board)
     for number in range(first, count):
         struct.pack_into("<QQ", board, 0, number, ran)
-        target, pte, is_mended = make_numbered(targets, seed, number)
+        target, pte, is_mended = make_numbered(targets, seed, number, containers)
         signal.alarm(TIME_LIMIT)
         ran += target.run(pte, is_mended)
     signal.alarm(0)
@@ -172,7 +236,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("seed", type=int)
     parser.add_argument("mutations", type=int)
-    parser.add_argument("--functions", action="store_true")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--functions", action="store_true")
+    kind.add_argument("--containers", action="store_true")
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -182,7 +248,8 @@ def main() -> None:
     while True:
         child = os.fork()
         if child == 0:
-            work(board, options.seed, options.mutations, options.functions)
+            kinds = (options.functions, options.containers)
+            work(board, options.seed, options.mutations, *kinds)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         number, ran = struct.unpack_from("<QQ", board)

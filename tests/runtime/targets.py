@@ -1,7 +1,9 @@
 """The programs that the fuzzer damages: every family of functions, state, numbers, sizes."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -32,7 +34,7 @@ from tests.runtime.programs import (
     to_torch,
     values_of,
 )
-from tests.runtime.pte import Method, build_pte
+from tests.runtime.pte import Method, TensorValue, Value, build_pte
 from tests.runtime.samples import SAMPLES
 
 
@@ -44,7 +46,7 @@ class Target:
         program: Program,
         *sizes: tuple[int, ...],
         data: dict[str, bytes] | None = None,
-        inputs: list[torch.Tensor] | None = None,
+        inputs: list[Any] | None = None,
     ) -> None:
         self.program = program
         self.payload = serialize(program)
@@ -57,7 +59,7 @@ class Target:
         self.pte = self.build(self.payload)
         self.offset = self.pte.index(self.payload)
         generator = torch.Generator().manual_seed(0)
-        self.inputs = inputs or [
+        self.inputs: list[Any] = inputs or [
             torch.randint(0, 3, i.dims, generator=generator, dtype=torch.int32)
             if i.dtype == INT32
             else torch.randn(i.dims, generator=generator)
@@ -76,6 +78,16 @@ class Target:
         end = self.offset + len(payload)
         return self.pte[: self.offset] + payload + self.pte[end:]
 
+    def declare(
+        self, inputs: list[Value], outputs: list[Value], data: dict[str, bytes]
+    ) -> "Target":
+        """The same payload in a `.pte` of other values and data, and inputs that fit them."""
+        other = copy.copy(self)
+        other.types, other.data = (inputs, outputs), data
+        other.pte = other.build(self.payload)
+        other.inputs = [_make_input(value) for value in inputs]
+        return other
+
     def run(self, pte: bytes, is_mended: bool) -> bool:
         """Whether the mutant ran; a crash ends the process."""
         try:
@@ -86,6 +98,14 @@ class Target:
             for output, wanted in zip(outputs, self.expected, strict=True):
                 torch.testing.assert_close(output, wanted, rtol=0, atol=0, equal_nan=True)
         return True
+
+
+def _make_input(value: Value) -> Any:
+    if not isinstance(value, TensorValue):
+        return value.example
+    order = list(value.dim_order or range(len(value.sizes)))
+    laid = mx.ones([value.sizes[dim] for dim in order], functions.decode_dtype(value.dtype))
+    return to_torch(laid).permute([order.index(dim) for dim in range(len(order))])
 
 
 def attention_target() -> Target:
