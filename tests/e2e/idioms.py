@@ -258,6 +258,17 @@ IDIOMS: dict[str, Idiom] = {
     "never_empty": Idiom(
         apply(lambda m, x: F.one_hot(x.argmax(1), 7), seed(3, 7), dynamic=({0: EMPTY},))
     ),
+    "whole_products": Idiom(
+        apply(
+            lambda m, i, j: (
+                *(i @ j.transpose(-2, -1) * 3, torch.bmm(j, j.transpose(1, 2))),
+                torch._int_mm(j[0].to(torch.int8), j[0].to(torch.int8).T),
+            ),
+            TABLE.reshape(1, 2, 6) * 2**61,
+            TABLE.repeat(16, 1).reshape(1, 32, 6) - 99,
+            dynamic=(None, {1: Dim("rows", min=17, max=64)}),
+        )
+    ),
     "long_sums": Idiom(apply(normalise, seed(1, 4, 300, 300).abs() + 4.5)),
     "picked_rows": Idiom(
         apply(lambda m, x, keep: x[keep].softmax(-1), seed(6, 5), MASK), whole=False, partitions=1

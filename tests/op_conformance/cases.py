@@ -50,6 +50,7 @@ print("mlx:  ", actual)
 MISREADS_STRIDES = {
     torch.ops.aten._embedding_bag.default,
     torch.ops.aten._embedding_bag_forward_only.default,
+    torch.ops.aten._int_mm.default,
     torch.ops.aten.median.dim,
     torch.ops.aten.nanmedian.dim,
 }

@@ -52,6 +52,22 @@ def test_groups_of_equal_sizes_are_multiplied() -> None:
     check_inside(Case(default_registry().by_name["aten._grouped_mm.default"], arguments))
 
 
+@pytest.mark.parametrize("inner", [1, 1024, 1025, 5001])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_integers_are_multiplied_over_long_rows(dtype: torch.dtype, inner: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    limits = torch.iinfo(dtype)
+    lowest = torch.full((2, 3, inner), limits.min, dtype=dtype)
+    other = torch.randint(limits.min, limits.max, (2, inner, 4), dtype=dtype, generator=generator)
+    for right in (other, torch.full_like(other, limits.min)):
+        check_inside(
+            Case(default_registry().by_name["aten.bmm.default"], {"self": lowest, "mat2": right})
+        )
+    if dtype == torch.int8:
+        arguments = {"self": lowest[0], "mat2": torch.full_like(other[0], limits.min)}
+        check_inside(Case(default_registry().by_name["aten._int_mm.default"], arguments))
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64])
 @pytest.mark.parametrize("result", [torch.float16, torch.float32])
 def test_integers_have_a_mean_in_another_dtype(dtype: torch.dtype, result: torch.dtype) -> None:

@@ -1,20 +1,22 @@
-"""Matrix products, of floating and complex types. MLX accumulates halves in float32.
+"""Matrix products. MLX accumulates halves in float32.
 
 `matmul`, `dot`, `mv`, `outer` and `einsum` arrive decomposed into these and views.
 """
 
 import torch
 
-from mlx_coverage.registry.dtypes import COMPLEX, FLOAT
+from mlx_coverage.registry.dtypes import COMPLEX, FLOAT, INTEGER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT
-from mlx_coverage.registry.ops.operands import add_product
+from mlx_coverage.registry.ops.integer_products import add_integers, multiply, multiply_integers
+from mlx_coverage.registry.ops.operands import add_product, is_integer
 from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
 family = Family("matmul")
+_BYTE = frozenset({torch.int8})
 
 TF32 = Limitation(
     "operands are rounded to TF32, of 10 bits, on MLX's CUDA build",
@@ -24,30 +26,34 @@ TF32 = Limitation(
 )
 
 
-def _floats(*names):
-    return [*(Dtype(name, FLOAT | COMPLEX) for name in names), SameDtype(names)]
+def _floats(*names, others=frozenset()):
+    return [*(Dtype(name, FLOAT | COMPLEX | others) for name in names), SameDtype(names)]
+
+
+def _numbers(*names):
+    return _floats(*names, others=INTEGER)
 
 
 @family.op(
     aten.mm.default,
     samples=draw(self=tensor("N", "K"), mat2=tensor("K", "M")),
-    rules=_floats("self", "mat2"),
+    rules=_numbers("self", "mat2"),
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def mm(self, mat2):
     """mm(Tensor self, Tensor mat2) -> Tensor"""
-    return mx.matmul(self, mat2)
+    return multiply(self, mat2)
 
 
 @family.op(
     aten.bmm.default,
     samples=draw(self=tensor("B", "N", "K"), mat2=tensor("B", "K", "M")),
-    rules=_floats("self", "mat2"),
+    rules=_numbers("self", "mat2"),
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def bmm(self, mat2):
     """bmm(Tensor self, Tensor mat2) -> Tensor"""
-    return mx.matmul(self, mat2)
+    return multiply(self, mat2)
 
 
 @family.op(
@@ -59,12 +65,24 @@ def bmm(self, mat2):
         beta=Choice((1, 0, -2, 0.5)),
         alpha=Choice((1, 2, -0.5)),
     ),
-    rules=_floats("self", "mat1", "mat2"),
+    rules=_numbers("self", "mat1", "mat2"),
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
-    return add_product(self, mat1, mat2, beta, alpha)
+    add = add_integers if is_integer(self.dtype) else add_product
+    return add(self, mat1, mat2, beta, alpha)
+
+
+@family.op(
+    aten._int_mm.default,
+    samples=draw(self=tensor("N", "K"), mat2=tensor("K", "M")),
+    rules=[Dtype("self", _BYTE), Dtype("mat2", _BYTE)],
+    whole=True,
+)
+def int_mm(self, mat2):
+    """_int_mm(Tensor self, Tensor mat2) -> Tensor"""
+    return multiply_integers(self, mat2, mx.int32)
 
 
 @family.op(
