@@ -1,4 +1,4 @@
-"""Matrix products over batches and groups: `addbmm`, and the experts of `_grouped_mm`."""
+"""Matrix products over batches and groups: `addbmm`, and experts, of torch and transformers."""
 
 import torch
 
@@ -9,7 +9,7 @@ from mlx_coverage.registry.ops.matmul import TF32
 from mlx_coverage.registry.ops.operands import add_product, widen_half
 from mlx_coverage.registry.rules import Dtype, OneOf, Rank, SameDtype
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, Offsets, draw, tensor
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, define_op
 
 aten = torch.ops.aten
 family = Family("batched_matmul")
@@ -64,9 +64,54 @@ def grouped_mm(self, mat2, offs=None):
     """_grouped_mm(Tensor self, Tensor mat2, Tensor? offs=None, Tensor? bias=None, ScalarType? out_dtype=None) -> Tensor"""  # noqa: E501
     if self.ndim == 3:  # a matrix for each group, and no offsets
         return mx.matmul(widen_half(self), widen_half(mat2))
+    return _multiply_groups(self, mat2, offs)[0]
+
+
+def _multiply_groups(rows, experts, ends):
+    """Each row times the matrix of its group, and (T, 1) whether it has one."""
     # Row t belongs to the first group that ends behind it.
-    places = mx.astype(mx.arange(0, self.shape[0]), offs.dtype)
-    groups = mx.searchsorted(offs, places, "right")
+    places = mx.astype(mx.arange(0, rows.shape[0]), ends.dtype)
+    groups = mx.searchsorted(ends, places, "right")
+    last = experts.shape[0] - 1
     # In float32: MLX's CPU has no other `gather_mm`.
-    rows, experts = mx.expand_dims(widen_half(self), 1), widen_half(mat2)
-    return mx.squeeze(mx.gather_mm(rows, experts, rhs_indices=groups), 1)
+    rows, experts = mx.expand_dims(widen_half(rows), 1), widen_half(experts)
+    product = mx.gather_mm(rows, experts, rhs_indices=mx.minimum(groups, last))
+    return mx.squeeze(product, 1), mx.expand_dims(groups <= last, 1)
+
+
+def multiply_experts(input: torch.Tensor, weight: torch.Tensor, offs: torch.Tensor) -> torch.Tensor:
+    """What transformers' experts compute: rows of no group are 0."""
+    places = torch.arange(input.shape[0], dtype=offs.dtype, device=input.device)
+    groups = torch.searchsorted(offs, places, right=True)
+    experts = weight[groups.clamp(max=weight.shape[0] - 1)]
+    product = torch.bmm(input[:, None], experts)[:, 0]
+    return torch.where((groups < weight.shape[0])[:, None], product, 0)
+
+
+_EXPERTS = define_op(multiply_experts)
+
+
+@family.decomposition("transformers::grouped_mm_fallback")
+def grouped_mm_fallback(input, weight, offs):
+    return _EXPERTS(input, weight, offs)
+
+
+@family.op(
+    _EXPERTS,
+    samples=draw(
+        input=tensor("T", "K"),
+        weight=tensor("G+1", "K", "M"),
+        offs=Offsets("G+1", "T", first=False),
+    ),
+    rules=[
+        Dtype("input", FLOAT),
+        SameDtype(("input", "weight")),
+        Rank("input", 2, 2),
+        Rank("weight", 3, 3),
+    ],
+    whole=True,
+)
+def experts(input, weight, offs):
+    """multiply_experts(Tensor input, Tensor weight, Tensor offs) -> Tensor"""
+    product, is_grouped = _multiply_groups(input, weight, offs)
+    return mx.where(is_grouped, product, 0)
