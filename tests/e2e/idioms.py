@@ -269,6 +269,29 @@ IDIOMS: dict[str, Idiom] = {
             dynamic=(None, {1: Dim("rows", min=17, max=64)}),
         )
     ),
+    "sorted_places": Idiom(
+        apply(
+            lambda m, s, v: torch.searchsorted(s, v, sorter=s.argsort(-1), right=True),
+            seed(3, 7),
+            seed(3, 4),
+        )
+    ),
+    "resized_pictures": Idiom(
+        apply(
+            lambda m, x: (
+                F.interpolate(x, (20, 30), mode="bilinear"),
+                F.interpolate(x, (20, 30), mode="bicubic", antialias=True),
+                F.interpolate(x, scale_factor=0.709, mode="bilinear", antialias=False),
+            ),
+            torch.randint(
+                0,
+                256,
+                (1, 3, 48, 64),
+                dtype=torch.uint8,
+                generator=torch.Generator().manual_seed(0),
+            ).contiguous(memory_format=torch.channels_last),
+        )
+    ),
     "long_sums": Idiom(apply(normalise, seed(1, 4, 300, 300).abs() + 4.5)),
     "picked_rows": Idiom(
         apply(lambda m, x, keep: x[keep].softmax(-1), seed(6, 5), MASK), whole=False, partitions=1

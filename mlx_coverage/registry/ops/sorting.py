@@ -8,7 +8,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import is_array, wrap_integer
-from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule
+from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule, SameDtype
 from mlx_coverage.registry.samples import Choice, Dim, Number, Tensor, draw, elementwise
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family, Limitation, Promotion
@@ -105,7 +105,6 @@ _SEARCHED: list[Rule] = [
     Dtype("sorted_sequence", NUMBER),
     Rank("sorted_sequence", 1),
     OneOf("side", (None, "left", "right")),
-    OneOf("sorter", (None,)),
 ]
 _BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
 
@@ -116,20 +115,21 @@ _BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
         sorted_sequence=_SEQUENCE, self=Tensor(("*B", "M")), out_int32=_FLAG, right=_FLAG,
         side=Choice((None, "left", "right")),
     ),
-    rules=[Dtype("self", NUMBER), *_SEARCHED],
-    promotion=Promotion.DEFAULT,
+    rules=[Dtype("self", NUMBER), SameDtype(("sorted_sequence", "self")), *_SEARCHED],
     whole=True,
     limitations=(_NAN,),
 )  # fmt: skip
-def searchsorted(sorted_sequence, self, *, right=False, side=None):
+def searchsorted(sorted_sequence, self, *, right=False, side=None, sorter=None):
     """searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
+    if sorter is not None:
+        sorted_sequence = mx.take_along_axis(sorted_sequence, sorter, -1)
     return _search(sorted_sequence, self, right, side)
 
 
 @family.op(
     aten.searchsorted.Scalar,
     samples=draw(sorted_sequence=_BOUNDARIES, self=Number(), out_int32=_FLAG, right=_FLAG),
-    rules=[Rank("sorted_sequence", 1, 1), *_SEARCHED],
+    rules=[Rank("sorted_sequence", 1, 1), *_SEARCHED, OneOf("sorter", (None,))],
     promotion=Promotion.DEFAULT,
     whole=True,
     limitations=(_NAN,),
