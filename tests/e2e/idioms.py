@@ -269,6 +269,13 @@ IDIOMS: dict[str, Idiom] = {
             dynamic=(None, {1: Dim("rows", min=17, max=64)}),
         )
     ),
+    "inverse_order": Idiom(
+        apply(
+            lambda m, p: torch.empty_like(p).index_put_((p.argsort(),), torch.arange(p.size(0))),
+            torch.tensor([3, 0, 4, 1, 2]),
+            dynamic=({0: Dim("n", min=2, max=9)},),
+        )
+    ),
     "sorted_places": Idiom(
         apply(
             lambda m, s, v: torch.searchsorted(s, v, sorter=s.argsort(-1), right=True),

@@ -1,4 +1,4 @@
-"""Damaged and hostile payloads: clean errors, never a crash or a hang."""
+"""Damaged and hostile payloads, and containers that do not fit them: clean errors, never a crash or a hang."""
 
 import subprocess
 import sys
@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MUTATIONS = 20_000
 
 
-def test_mutated_payloads():
+@pytest.mark.parametrize(
+    ("mutations", "options"),
+    [(20_000, ()), (1_000, ("--containers",))],
+    ids=["payloads", "containers"],
+)
+def test_mutants(mutations: int, options: tuple[str, ...]):
     done = subprocess.run(
         [
             *(sys.executable, "-X", "faulthandler", "-m", "tests.runtime.fuzz"),
-            *("1", str(MUTATIONS)),
+            *("1", str(mutations), *options),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -26,7 +30,7 @@ def test_mutated_payloads():
     *ended, last = done.stdout.splitlines()
     ran, total, crashed = map(int, last.split())
     assert crashed == 0, ended
-    assert total == MUTATIONS
+    assert total == mutations
     # A fuzzer whose mutants are all refused at the door would test the door only.
     assert ran > total * 0.02
 

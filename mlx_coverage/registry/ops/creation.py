@@ -111,7 +111,8 @@ def empty_strided(size, *, result_dtype):
 @family.decomposition(aten.empty_permuted.default)
 def empty_permuted(size, physical_layout, **options):
     """A row-major tensor, seen with its dimensions in the order of `size`."""
-    laid_out = torch.empty([size[axis] for axis in physical_layout], **options)
+    # Zeros, because ExecuTorch's pass over memory formats fixes the dynamic sizes of `empty`.
+    laid_out = torch.zeros([size[axis] for axis in physical_layout], **options)
     return laid_out.permute([physical_layout.index(axis) for axis in range(len(size))])
 
 
