@@ -1,4 +1,4 @@
-"""Damaged and hostile payloads, and containers that do not fit them: clean errors, never a crash or a hang."""
+"""Damaged and hostile payloads, and containers of others: clean errors, never a crash or a hang."""
 
 import subprocess
 import sys
