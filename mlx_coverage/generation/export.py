@@ -1,0 +1,166 @@
+"""From a published model to one file that generates: methods, their metadata, the tokenizer."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mlx_coverage.analyze.failures import InputError
+from mlx_coverage.generation.source import Source
+
+if TYPE_CHECKING:
+    from mlx_coverage.analyze.capture import Lowering
+    from mlx_coverage.analyze.load import Exportable
+    from mlx_coverage.lowering.partitioner import MLXPartitioner
+
+# What follows the name of a program file, without its suffix, for its tokenizer's folder.
+TOKENIZER = ".tokenizer"
+_CONTEXT = 4096
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a model is written.
+
+    Attributes:
+        max_context: most tokens of a conversation; None for 4096, or the model's own limit where
+            that is less.
+        prefill_chunk: most tokens of a call; None for 512, or `max_context` where that is less
+            (64 for a model with a recurrent state).
+        dtype: of weights, activations and caches; None for that of the configuration.
+        quantize: schemes as `quantization.parse_schemes` reads them, "" for none.
+        every_position: whether the logits of every token of a call come out.
+    """
+
+    max_context: int | None = None
+    prefill_chunk: int | None = None
+    dtype: torch.dtype | None = None
+    quantize: str = ""
+    every_position: bool = False
+
+
+def export_source(
+    source: Source,
+    path: Path,
+    options: ExportOptions | None = None,
+    make: "Callable[[], MLXPartitioner] | None" = None,
+    follow: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
+) -> "Lowering":
+    """Write a model's program to `path`, and its tokenizer into the folder beside it.
+
+    Args:
+        source: what to export.
+        path: the `.pte`.
+        options: how.
+        make: gives the partitioner of a method.
+        follow: gives a context for each stage, named in a few words.
+
+    Returns:
+        The lowering; where its `program` is None nothing was written, and `refusals` say why.
+
+    Raises:
+        InputError: an option does not fit the model, or the model is not all there.
+        CaptureError: the model does not export.
+    """
+    from mlx_coverage.analyze import capture
+    from mlx_coverage.lowering.partitioner import MLXPartitioner
+    from mlx_coverage.report.files import stage_file
+
+    options = options or ExportOptions()
+    with follow("loading the weights"):
+        model = source.load_model(options.dtype)
+        prepare_model(model)
+    with follow("preparing"), torch.no_grad():
+        methods, metadata = make_methods(source, model, options)
+    with follow("exporting"):
+        programs = capture.export_methods(methods)
+    with follow("lowering"):
+        lowered = capture.lower_methods(programs, make or MLXPartitioner, metadata)
+    if lowered.program is None:
+        return lowered
+    with follow("writing"):
+        with stage_file(path) as scratch, scratch.open("wb") as file:
+            lowered.program.write_to_file(file)
+        _write_tokenizer(source, path)
+    return lowered
+
+
+def prepare_model(model: Any) -> None:
+    """Choose, of the implementations that transformers has of a model's parts, those that export.
+
+    Args:
+        model: of transformers; changed in place.
+    """
+    model.requires_grad_(False)
+    if model._supports_sdpa:
+        model.set_attn_implementation("sdpa")
+    if model._can_set_experts_implementation():
+        model.set_experts_implementation("batched_mm")
+
+
+def make_methods(
+    source: Source, model: Any, options: ExportOptions
+) -> tuple["dict[str, Exportable]", dict[str, Any]]:
+    """A model's methods by name, and the values of its constant methods.
+
+    Raises:
+        InputError: an option does not fit the model.
+    """
+    from mlx_coverage.generation.text import make_text_methods
+
+    context, chunk = _choose_lengths(source.config.get_text_config(), options)
+    methods, metadata = make_text_methods(model, context, chunk, options.every_position)
+    return methods, metadata | _list_special_tokens(model)
+
+
+def _choose_lengths(config: Any, options: ExportOptions) -> tuple[int, int]:
+    limit = getattr(config, "max_position_embeddings", None) or _CONTEXT
+    context = options.max_context or min(limit, _CONTEXT)
+    if context > limit:
+        raise InputError(
+            f"--max-context {context} is more than the {limit} positions of the model; accepted: "
+            f"2 to {limit}"
+        )
+    chunk = options.prefill_chunk or min(_CHUNK, context)
+    if chunk > context:
+        raise InputError(
+            f"--prefill-chunk {chunk} is more than the context of {context} tokens; accepted: 1 "
+            f"to {context}"
+        )
+    return context, chunk
+
+
+def _list_special_tokens(model: Any) -> dict[str, Any]:
+    """The ids that begin and end a text, of the configuration for generation."""
+    config = model.generation_config or model.config
+    found: dict[str, Any] = {}
+    if isinstance(config.bos_token_id, int):
+        found["get_bos_id"] = config.bos_token_id
+    ends = config.eos_token_id
+    if ends is not None:
+        found["get_eos_ids"] = [ends] if isinstance(ends, int) else list(ends)
+    return found
+
+
+def _write_tokenizer(source: Source, path: Path) -> None:
+    folder = find_tokenizer_folder(path)
+    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=".mlx-coverage."))
+    try:
+        source.write_tokenizer(scratch)
+        scratch.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def find_tokenizer_folder(path: Path) -> Path:
+    """Where the tokenizer of a program file is: `model.tokenizer` beside `model.pte`."""
+    return path.with_name(path.stem + TOKENIZER)
