@@ -9,7 +9,6 @@ from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.partitioning import configure_partitioner
 
 if TYPE_CHECKING:
-    from mlx_coverage.analyze.capture import Lowering
     from mlx_coverage.generation import Source
 
 _DTYPES = ("float32", "bfloat16", "float16")

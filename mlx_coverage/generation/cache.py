@@ -153,7 +153,9 @@ class BufferCache(Cache):
         state.copy_(recurrent_states)
         return state
 
-    def has_previous_state(self, layer_idx: int | None = None, state_idx: int | None = None) -> bool:
+    def has_previous_state(
+        self, layer_idx: int | None = None, state_idx: int | None = None
+    ) -> bool:
         """As the base class: a state of zeros is one."""
         return True
 
@@ -164,8 +166,6 @@ class BufferCache(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> Any:
         """Where the call starts."""
         return self.positions[0]
-
-
 
     @property
     def rewindable(self) -> int | None:

@@ -124,15 +124,12 @@ def make_byte_tokenizer(config: Any) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     config = config.get_text_config()
-    named = {
-        name: getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")
-    }
-    taken = {
-        value: f"<{name}>" for name, value in named.items() if isinstance(value, int)
-    }
+    named = {name: getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")}
+    taken = {value: f"<{name}>" for name, value in named.items() if isinstance(value, int)}
     free = (number for number in range(config.vocab_size) if number not in taken)
     letters = [
-        letter for letter, byte in sorted(_list_letters().items(), key=lambda item: item[1])
+        letter
+        for letter, byte in sorted(_list_letters().items(), key=lambda item: item[1])
         if byte not in (0xC0, 0xC1) and byte < 0xF5
     ]
     vocabulary = {letter: next(free) for letter in letters}
@@ -168,7 +165,7 @@ def _open_preset(spec: str) -> Source | None:
         return None
     if not small:
         model = preset.make(False)["forward"][0].model
-    return Source(spec, task, model.config, None, type(model))
+    return Source(spec, task, model.config, None, kind)
 
 
 def _find_task(config: Any) -> tuple[Task | None, Any]:

@@ -103,8 +103,7 @@ class Stats:
             f"prefill: {self.prompt_tokens} tokens, "
             f"{_rate(self.prompt_tokens, self.prompt_seconds)}",
             f"first token: {1000 * self.first_token_seconds:.1f} ms",
-            f"decode: {self.new_tokens} tokens, "
-            f"{_rate(self.new_tokens - 1, self.decode_seconds)}",
+            f"decode: {self.new_tokens} tokens, {_rate(self.new_tokens - 1, self.decode_seconds)}",
             f"memory: {size / 1e9:.2f} GB at most",
         ]
 
@@ -223,9 +222,7 @@ class TextGenerator:
         self.stats.prompt_tokens += len(rest)
         return session.extend(rest)
 
-    def _decode(
-        self, logits: Tensor, count: int, request: Request, start: float
-    ) -> Iterator[str]:
+    def _decode(self, logits: Tensor, count: int, request: Request, start: float) -> Iterator[str]:
         sampler, text = Sampler(request.sampling), _Text(self.tokenizer, request.stop)
         ends = () if request.ignore_eos else self.program.metadata.eos_ids
         begun = start
