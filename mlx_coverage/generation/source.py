@@ -115,7 +115,7 @@ def make_byte_tokenizer(config: Any) -> Any:
     """A tokenizer of one token for each byte, for models without one.
 
     Its special tokens are those of the configuration; the bytes follow in the ids left over.
-    A byte that no UTF-8 text holds has no token.
+    A byte that no UTF-8 text holds has no token; a token that stands for none is its number.
 
     Args:
         config: of a model with a vocabulary of at least 246 tokens.
@@ -132,8 +132,10 @@ def make_byte_tokenizer(config: Any) -> Any:
         for letter, byte in sorted(_list_letters().items(), key=lambda item: item[1])
         if byte not in (0xC0, 0xC1) and byte < 0xF5
     ]
-    vocabulary = {letter: next(free) for letter in letters}
-    inner = Tokenizer(models.BPE(vocab=vocabulary | {t: n for n, t in taken.items()}, merges=[]))
+    vocabulary = {text: number for number, text in taken.items()}
+    vocabulary |= {letter: next(free) for letter in letters}
+    vocabulary |= {f"<{number}>": number for number in free}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     special = {f"{name}_token": taken[value] for name, value in named.items() if value in taken}

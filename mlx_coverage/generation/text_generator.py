@@ -254,36 +254,45 @@ class _Text:
         self._tokenizer = tokenizer
         self._stop = stop
         self._tokens: list[int] = []
+        # Tokens up to `_read` are in the text; those from `_context` on decide what follows them.
+        self._context = self._read = 0
+        self._text = ""
         self._given = 0
         self.is_over = False
 
     def add(self, token: int) -> Iterator[str]:
         self._tokens.append(token)
-        whole = self._read()
-        ends = [at for text in self._stop if (at := whole.find(text)) >= 0]
-        if ends:
-            self.is_over = True
-            yield from self._give(whole[: min(ends)])
+        piece = self._decode_rest()
+        if not piece or piece.endswith("\ufffd"):
             return
-        held = max(
-            (n for text in self._stop for n in range(1, len(text)) if whole.endswith(text[:n])),
-            default=0,
-        )
-        if not whole.endswith("\ufffd"):
-            yield from self._give(whole[: len(whole) - held])
+        self._text += piece
+        self._context, self._read = self._read, len(self._tokens)
+        ends = [at for text in self._stop if (at := self._text.find(text)) >= 0]
+        self.is_over = bool(ends)
+        yield from self._give(min(ends) if ends else len(self._text) - self._count_held())
 
     def finish(self) -> Iterator[str]:
         if not self.is_over:
-            yield from self._give(self._read())
+            self._text += self._decode_rest()
+            yield from self._give(len(self._text))
 
-    def _read(self) -> str:
-        text: str = self._tokenizer.decode(self._tokens, skip_special_tokens=True)
-        return text
+    def _decode_rest(self) -> str:
+        def decode(tokens: list[int]) -> str:
+            text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+            return text
 
-    def _give(self, whole: str) -> Iterator[str]:
-        piece, self._given = whole[self._given :], max(self._given, len(whole))
-        if piece:
-            yield piece
+        known = decode(self._tokens[self._context : self._read])
+        return decode(self._tokens[self._context :])[len(known) :]
+
+    def _count_held(self) -> int:
+        """Characters at the end that may begin a stop text."""
+        begun = (n for text in self._stop for n in range(1, len(text)) if self._text.endswith(text[:n]))
+        return max(begun, default=0)
+
+    def _give(self, end: int) -> Iterator[str]:
+        if end > self._given:
+            yield self._text[self._given : end]
+            self._given = end
 
 
 def _open_tokenizer(given: Any, program: Path) -> Any:

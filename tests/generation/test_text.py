@@ -1,7 +1,5 @@
 """Each family, prefilled in chunks and decoded with its cache, as transformers computes it."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +7,7 @@ from torch import Tensor
 from mlx_coverage.analyze.program_file import read_program
 from mlx_coverage.generation import Session
 from mlx_coverage.runtime import BACKEND_ID
+from tests.generation.conftest import Open
 from tests.generation.families import (
     CONTEXT,
     FAMILIES,
@@ -21,13 +20,13 @@ from tests.generation.families import (
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def exact(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Case:
-    return Case(request.param, torch.float32, tmp_path_factory.mktemp(request.param))
+def exact(request: pytest.FixtureRequest, open_case: Open) -> Case:
+    return open_case(request.param, torch.float32)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def half(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Case:
-    return Case(request.param, torch.bfloat16, tmp_path_factory.mktemp(request.param))
+def half(request: pytest.FixtureRequest, open_case: Open) -> Case:
+    return open_case(request.param, torch.bfloat16)
 
 
 def decode(session: Session, prompt: list[int], steps: int) -> list[Tensor]:
