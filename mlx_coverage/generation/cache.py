@@ -194,6 +194,11 @@ def make_cache(model: PreTrainedModel, context: int, chunk: int) -> BufferCache:
     found = DynamicCache(config=model.config.get_text_config())
     token = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
     model(input_ids=token, past_key_values=found, use_cache=True)
+    if len(found.layers) != model.config.get_text_config().num_hidden_layers:
+        raise InputError(
+            f"{type(model).__name__} does not keep its layers' keys and values in a cache of "
+            "transformers; accepted: models that do"
+        )
     return BufferCache([_make_layer(layer, context, chunk) for layer in found.layers])
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 TOKENIZER = ".tokenizer"
 _CONTEXT = 4096
 _CHUNK = 512
+# What transformers takes together in a linear attention: longer chunks are more of these.
+_RECURRENT_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ def export_source(
     from mlx_coverage.report.files import stage_file
 
     options = options or ExportOptions()
+    lengths = choose_lengths(source.config, options)
     with follow("loading the weights"):
         model = source.load_model(options.dtype)
         prepare_model(model)
     with follow("preparing"), torch.no_grad():
-        methods, metadata = make_methods(source, model, options)
+        methods, metadata = make_methods(source, model, options, lengths)
     with follow("exporting"):
         programs = capture.export_methods(methods)
     with follow("lowering"):
@@ -105,21 +108,32 @@ def prepare_model(model: Any) -> None:
 
 
 def make_methods(
-    source: Source, model: Any, options: ExportOptions
+    source: Source, model: Any, options: ExportOptions, lengths: tuple[int, int]
 ) -> tuple["dict[str, Exportable]", dict[str, Any]]:
     """A model's methods by name, and the values of its constant methods.
 
+    Args:
+        source: of the model.
+        model: prepared.
+        options: how it is written.
+        lengths: as `choose_lengths` gives them.
+
     Raises:
-        InputError: an option does not fit the model.
+        InputError: the model has parts that are not served.
     """
     from mlx_coverage.generation.text import make_text_methods
 
-    context, chunk = _choose_lengths(source.config.get_text_config(), options)
-    methods, metadata = make_text_methods(model, context, chunk, options.every_position)
+    methods, metadata = make_text_methods(model, *lengths, options.every_position)
     return methods, metadata | _list_special_tokens(model)
 
 
-def _choose_lengths(config: Any, options: ExportOptions) -> tuple[int, int]:
+def choose_lengths(config: Any, options: ExportOptions) -> tuple[int, int]:
+    """Most tokens of a conversation and of a call.
+
+    Raises:
+        InputError: what was asked for does not fit the model.
+    """
+    config = config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None) or _CONTEXT
     context = options.max_context or min(limit, _CONTEXT)
     if context > limit:
@@ -127,7 +141,8 @@ def _choose_lengths(config: Any, options: ExportOptions) -> tuple[int, int]:
             f"--max-context {context} is more than the {limit} positions of the model; accepted: "
             f"2 to {limit}"
         )
-    chunk = options.prefill_chunk or min(_CHUNK, context)
+    recurrent = "linear_attention" in (getattr(config, "layer_types", None) or ())
+    chunk = options.prefill_chunk or min(_RECURRENT_CHUNK if recurrent else _CHUNK, context)
     if chunk > context:
         raise InputError(
             f"--prefill-chunk {chunk} is more than the context of {context} tokens; accepted: 1 "

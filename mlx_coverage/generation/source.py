@@ -1,6 +1,8 @@
 """What `hf:FOLDER` and `zoo:NAME` name: a configuration, weights, a tokenizer, and the task."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,9 +57,13 @@ class Source:
                 torch.manual_seed(0)
                 return self.kind._from_config(self.config, dtype=wanted).eval()
         try:
-            model, found = self.kind.from_pretrained(
-                self.folder, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
-            )
+            with _without_bars():
+                model, found = self.kind.from_pretrained(
+                    self.folder,
+                    dtype=dtype or "auto",
+                    local_files_only=True,
+                    output_loading_info=True,
+                )
         except Exception as error:
             raise InputError(
                 f"{self.folder} has weights that transformers does not load ({condense(error)}); "
@@ -166,7 +172,8 @@ def _open_preset(spec: str) -> Source | None:
     if task is None or not isinstance(model, kind):
         return None
     if not small:
-        model = preset.make(False)["forward"][0].model
+        wrapper: Any = preset.make(False)["forward"][0]
+        model = wrapper.model
     return Source(spec, task, model.config, None, kind)
 
 
@@ -174,7 +181,11 @@ def _find_task(config: Any) -> tuple[Task | None, Any]:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    return (None, None) if kind is None else ("text", kind)
+    # Encoders have such a class as well, which the model that they were saved from was not of.
+    named = getattr(config, "architectures", None)
+    if kind is None or (named and kind.__name__ not in named):
+        return None, None
+    return "text", kind
 
 
 def _find_folder(name: str) -> Path:
@@ -211,6 +222,20 @@ def _check_files(folder: Path) -> None:
             f"{folder} has no tokenizer; accepted: {', '.join(_TOKENIZERS)} in it: save it there "
             "with tokenizer.save_pretrained"
         )
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers' progress bars off the terminal, which they leave marked."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _require(package: str) -> None:

@@ -286,7 +286,9 @@ class _Text:
 
     def _count_held(self) -> int:
         """Characters at the end that may begin a stop text."""
-        begun = (n for text in self._stop for n in range(1, len(text)) if self._text.endswith(text[:n]))
+        begun = (
+            n for text in self._stop for n in range(1, len(text)) if self._text.endswith(text[:n])
+        )
         return max(begun, default=0)
 
     def _give(self, end: int) -> Iterator[str]:

@@ -128,7 +128,7 @@ def test_chat_needs_a_template(generator: TextGenerator) -> None:
     with pytest.raises(InputError, match="has no chat template"):
         list(generator.chat([{"role": "user", "content": "?"}]))
     generator.tokenizer.chat_template = "{{ raise_exception('no such role') }}"
-    with pytest.raises(InputError, match="does not take these messages: .*no such role"):
+    with pytest.raises(InputError, match=r"does not take these messages: .*no such role"):
         list(generator.chat([{"role": "user", "content": "?"}]))
 
 
@@ -175,15 +175,14 @@ def test_executorchs_own_runner_gives_the_same_text(
 
 
 def test_a_folder_without_a_tokenizer(case: Case, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no tokenizer that transformers reads.*--tokenizer"):
+    with pytest.raises(InputError, match=r"no tokenizer that transformers reads.*--tokenizer"):
         TextGenerator(case.program, tmp_path)
 
 
 def test_programs_that_generate_nothing(tmp_path: Path) -> None:
+    from mlx_coverage.lowering.payload import serialize
     from tests.runtime.programs import softmax_program, values_of
     from tests.runtime.pte import Method, build_pte
-
-    from mlx_coverage.lowering.payload import serialize
 
     program = softmax_program()
     path = tmp_path / "model.pte"
