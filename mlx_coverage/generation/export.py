@@ -36,7 +36,7 @@ class ExportOptions:
         prefill_chunk: most tokens of a call; None for 512, or `max_context` where that is less
             (64 for a model with a recurrent state).
         dtype: of weights, activations and caches; None for that of the configuration.
-        quantize: schemes as `quantization.parse_schemes` reads them, "" for none.
+        quantize: as `parse_quantization` reads it, such as "4w:32,embedding=8w"; "" for not.
         every_position: whether the logits of every token of a call come out.
     """
 
@@ -71,14 +71,19 @@ def export_source(
         CaptureError: the model does not export.
     """
     from mlx_coverage.analyze import capture
+    from mlx_coverage.generation.quantization import parse_quantization, quantize
     from mlx_coverage.lowering.partitioner import MLXPartitioner
     from mlx_coverage.report.files import stage_file
 
     options = options or ExportOptions()
     lengths = choose_lengths(source.config, options)
+    quantization = parse_quantization(options.quantize) if options.quantize else None
     with follow("loading the weights"):
         model = source.load_model(options.dtype)
         prepare_model(model)
+    if quantization is not None:
+        with follow("quantizing"):
+            quantize(model, quantization)
     with follow("preparing"), torch.no_grad():
         methods, metadata = make_methods(source, model, options, lengths)
     with follow("exporting"):
