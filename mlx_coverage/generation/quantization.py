@@ -42,7 +42,7 @@ class Scheme:
     dynamic: bool = False
 
     def make_config(self) -> Any:
-        """torchao's configuration."""
+        """Torchao's configuration."""
         from torchao.quantization import Int8DynamicActivationIntxWeightConfig, IntxWeightOnlyConfig
         from torchao.quantization.granularity import PerGroup
 
