@@ -72,14 +72,16 @@ def export_generator(source: "Source", path: Path, args: argparse.Namespace) -> 
     dtype = getattr(torch, args.dtype) if args.dtype else None
     options = ExportOptions(args.max_context, args.prefill_chunk, dtype, args.quantize)
     with console.quiet():
-        lowered = export_source(
-            source, path, options, configure_partitioner(args), follow=console.progress
+        export = export_source(
+            source, path, options, configure_partitioner(args), console.progress, args.verify
         )
+    lowered = export.lowering
     for refusal in lowered.refusals:
         console.say(refusal.describe())
     if lowered.program is None:
         return exits.MODEL_FAILED
-    sys.stdout.write(summarize(path, lowered) + "\n")
+    lines = [summarize(path, lowered), *([f"  {export.verified}"] if export.verified else [])]
+    sys.stdout.write("\n".join(lines) + "\n")
     return exits.PASSED
 
 

@@ -4,12 +4,13 @@
 extra `generate` has what these need beside the package: transformers and torchao.
 """
 
-from mlx_coverage.generation.export import ExportOptions, export_source
+from mlx_coverage.generation.export import Export, ExportOptions, export_source
 from mlx_coverage.generation.program import Metadata, Program, Session
 from mlx_coverage.generation.source import Source, open_source
 from mlx_coverage.generation.text_generator import Request, Sampling, Stats, TextGenerator
 
 __all__ = [
+    "Export",
     "ExportOptions",
     "Metadata",
     "Program",

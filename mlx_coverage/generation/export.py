@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # What follows the name of a program file, without its suffix, for its tokenizer's folder.
 TOKENIZER = ".tokenizer"
+# Tolerance where activations are rounded to 8 bits: as for bfloat16, which has as many.
+_DYNAMIC = 6e-2
 _CONTEXT = 4096
 _CHUNK = 512
 # What transformers takes together in a linear attention: longer chunks are more of these.
@@ -47,13 +49,27 @@ class ExportOptions:
     every_position: bool = False
 
 
+@dataclass(frozen=True)
+class Export:
+    """How an export went.
+
+    Attributes:
+        lowering: where its `program` is None nothing was written, and its `refusals` say why.
+        verified: what was compared with eager torch, in one line; None where nothing was.
+    """
+
+    lowering: "Lowering"
+    verified: str | None = None
+
+
 def export_source(
     source: Source,
     path: Path,
     options: ExportOptions | None = None,
     make: "Callable[[], MLXPartitioner] | None" = None,
     follow: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
-) -> "Lowering":
+    verify: bool = False,
+) -> Export:
     """Write a model's program to `path`, and its tokenizer into the folder beside it.
 
     Args:
@@ -62,16 +78,15 @@ def export_source(
         options: how.
         make: gives the partitioner of a method.
         follow: gives a context for each stage, named in a few words.
-
-    Returns:
-        The lowering; where its `program` is None nothing was written, and `refusals` say why.
+        verify: whether to run the program before it is written, and compare it with eager torch.
 
     Raises:
         InputError: an option does not fit the model, or the model is not all there.
         CaptureError: the model does not export.
+        DifferenceError: the program computes something else (with `verify`).
     """
     from mlx_coverage.analyze import capture
-    from mlx_coverage.generation.quantization import parse_quantization, quantize
+    from mlx_coverage.generation.quantization import Scheme, parse_quantization, quantize
     from mlx_coverage.lowering.partitioner import MLXPartitioner
     from mlx_coverage.report.files import stage_file
 
@@ -91,12 +106,48 @@ def export_source(
     with follow("lowering"):
         lowered = capture.lower_methods(programs, make or MLXPartitioner, metadata)
     if lowered.program is None:
-        return lowered
-    with follow("writing"):
-        with stage_file(path) as scratch, scratch.open("wb") as file:
+        return Export(lowered)
+    verified = None
+    with follow("writing"), stage_file(path) as scratch:
+        with scratch.open("wb") as file:
             lowered.program.write_to_file(file)
+        if verify:
+            dynamic = quantization is not None and (quantization.linear or Scheme(8)).dynamic
+            verified = _compare(scratch, methods, _DYNAMIC if dynamic else 0.0)
         _write_tokenizer(source, path)
-    return lowered
+    return Export(lowered, verified)
+
+
+def _compare(path: Path, methods: "dict[str, Exportable]", least: float) -> str:
+    """A prompt of more than a chunk, then tokens one by one, beside eager torch.
+
+    Differences up to `least` are tolerated where the dtype of the logits explains less.
+
+    Raises:
+        DifferenceError: logits differ by more than rounding explains.
+    """
+    from mlx_coverage.analyze.comparison import compare
+    from mlx_coverage.generation.program import Program
+
+    program = Program(path)
+    limits = program.metadata
+    generator = torch.Generator().manual_seed(0)
+    chunk = max(limits.max_seq_len, limits.prefill_chunk_size)
+    prompt, count = chunk + min(chunk, 3), min(chunk + 8, limits.max_context_len)
+    tokens = torch.randint(limits.vocab_size, (count,), generator=generator).tolist()
+    session, error, calls = program.open_session(), 0.0, 0
+    while session.position < count:
+        start, end = session.position, prompt if session.position < prompt else session.position + 1
+        part = tokens[start : start + program.choose_length(min(end, count) - start)]
+        name = program.choose_method(len(part))
+        with torch.no_grad():
+            expected = methods[name].module(torch.tensor([part]), torch.tensor([start]))[0, -1]
+        error = max(error, compare(name, [session.extend(part)], [expected], least))
+        calls += 1
+    return (
+        f"verified: {calls} calls with {count} tokens, largest difference from eager torch "
+        f"{error:.2g}"
+    )
 
 
 def prepare_model(model: Any) -> None:

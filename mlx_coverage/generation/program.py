@@ -111,10 +111,8 @@ class Program:
         Raises:
             CallError: the call failed.
         """
-        length = len(tokens)
-        chunk = self.metadata.prefill_chunk_size
-        name = "prefill" if "prefill" in self._methods and length == chunk > 1 else "forward"
-        count = length if self._every_position else 1
+        name = self.choose_method(len(tokens))
+        count = len(tokens) if self._every_position else 1
         inputs = [torch.tensor([tokens]), torch.arange(position, position + count)]
         try:
             (logits,) = self._methods[name].call(inputs)
@@ -122,6 +120,11 @@ class Program:
             raise CallError(f"the call failed: {runtime.last_error() or error}") from error
         found: Tensor = logits[0, -1].clone()
         return found
+
+    def choose_method(self, length: int) -> str:
+        """The method that takes so many tokens in one call."""
+        chunk = self.metadata.prefill_chunk_size
+        return "prefill" if "prefill" in self._methods and length == chunk > 1 else "forward"
 
     def choose_length(self, waiting: int) -> int:
         """How many of the tokens that wait go into the next call."""

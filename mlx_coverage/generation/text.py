@@ -93,7 +93,8 @@ def make_text_methods(
     start = torch.zeros(1, dtype=torch.int64, device=model.device)
 
     def draw(length: int) -> Tensor:
-        return torch.zeros(1, length, dtype=torch.int64, device=model.device)
+        tokens = torch.arange(1, length + 1, dtype=torch.int64, device=model.device)
+        return (tokens % config.vocab_size)[None]
 
     methods: dict[str, Exportable] = {}
     if recurrent or chunk == 1:

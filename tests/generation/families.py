@@ -107,7 +107,7 @@ class Case:
         # One token a call where the recurrence is unrolled otherwise: cheap, and no less cached.
         chunk = 1 if self.family == "qwen3.5-moe" else CHUNK
         options = ExportOptions(CONTEXT, chunk, self.dtype)
-        return export_source(self.source, self.path, options)
+        return export_source(self.source, self.path, options).lowering
 
     @property
     def path(self) -> Path:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mlx_coverage.cli import main
+from mlx_coverage.generation import Session
 from mlx_coverage.generation.source import make_byte_tokenizer
 
 SIZES = {
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "snail.pte"
     command = ["export", f"hf:{folder}", "-o", str(path), "--dtype", "float32"]
-    assert main([*command, "--prefill-chunk", "4"]) == 0
+    assert main([*command, "--prefill-chunk", "4", "--verify"]) == 0
     return path
 
 
@@ -86,6 +87,20 @@ def test_each_line_of_stdin_is_a_turn(
     command = ["generate", str(program), "--chat", "--max-new-tokens", "2", "--stats"]
     assert main([*command, "--ignore-eos"]) == 0
     assert "decode: 4 tokens" in capsys.readouterr().err
+
+
+def test_a_program_that_computes_something_else_is_not_written(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extend = Session.extend
+    monkeypatch.setattr(Session, "extend", lambda *given: extend(*given) * 1.01)
+    command = ("export", f"hf:{folder}", "-o", str(tmp_path / "model.pte"), "--verify")
+    assert main([*command, "--dtype", "float32"]) == 4
+    assert "forward, output 0 differs from eager torch by 0.01" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_export_leaves_what_was_there(folder: Path, tmp_path: Path) -> None:

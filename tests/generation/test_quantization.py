@@ -80,7 +80,7 @@ def test_a_tied_table_is_stored_once_and_packed(tmp_path: Path) -> None:
     for tied in (True, False):
         path = tmp_path / f"{tied}.pte"
         options = ExportOptions(32, 8, quantize="4w:32,embedding=4w:32")
-        lowered = export_source(make_source(tied), path, options)
+        lowered = export_source(make_source(tied), path, options).lowering
         assert [len(plan.partitions) for plan in lowered.plans.values()] == [1]
         sizes[tied] = path.stat().st_size
     packed = VOCABULARY * WIDTH // 2
