@@ -93,8 +93,8 @@ def make_text_methods(
     start = torch.zeros(1, dtype=torch.int64, device=model.device)
 
     def draw(length: int) -> Tensor:
-        tokens = torch.arange(1, length + 1, dtype=torch.int64, device=model.device)
-        return (tokens % config.vocab_size)[None]
+        tokens: Tensor = torch.arange(1, length + 1, device=model.device) % config.vocab_size
+        return tokens[None]
 
     methods: dict[str, Exportable] = {}
     if recurrent or chunk == 1:
