@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.partitioning import configure_partitioner
 
 if TYPE_CHECKING:
+    from mlx_coverage.analyze.load import Methods
     from mlx_coverage.generation import Source
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -37,6 +40,25 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
         "--quantize", metavar="SCHEME", default="",
         help="such as 4w, 8da4w, or 4w:64,embedding=8w (docs/generation.md)",
     )  # fmt: skip
+
+
+@contextmanager
+def open_model(spec: str) -> "Iterator[Methods]":
+    """The methods of a model, as `load.open_model` gives them; those of a generator for `hf:`.
+
+    Raises:
+        InputError: the spec is not understood, or names something else than a model.
+        CaptureError: the model's own code raises.
+    """
+    if spec.startswith("hf:"):
+        from mlx_coverage.generation import open_methods
+
+        yield open_methods(spec)
+        return
+    from mlx_coverage.analyze import load
+
+    with load.open_model(spec) as methods:
+        yield methods
 
 
 def open_generator(args: argparse.Namespace) -> "Source | None":

@@ -4,7 +4,7 @@
 extra `generate` has what these need beside the package: transformers and torchao.
 """
 
-from mlx_coverage.generation.export import Export, ExportOptions, export_source
+from mlx_coverage.generation.export import Export, ExportOptions, export_source, open_methods
 from mlx_coverage.generation.program import Metadata, Program, Session
 from mlx_coverage.generation.source import Source, open_source
 from mlx_coverage.generation.text_generator import Request, Sampling, Stats, TextGenerator
@@ -21,5 +21,6 @@ __all__ = [
     "Stats",
     "TextGenerator",
     "export_source",
+    "open_methods",
     "open_source",
 ]

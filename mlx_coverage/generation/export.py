@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mlx_coverage.analyze.failures import InputError
-from mlx_coverage.generation.source import Source
+from mlx_coverage.generation.source import Source, open_source
 
 if TYPE_CHECKING:
     from mlx_coverage.analyze.capture import Lowering
@@ -148,6 +148,20 @@ def _compare(path: Path, methods: "dict[str, Exportable]", least: float) -> str:
         f"verified: {calls} calls with {count} tokens, largest difference from eager torch "
         f"{error:.2g}"
     )
+
+
+def open_methods(spec: str, options: ExportOptions | None = None) -> "dict[str, Exportable]":
+    """The methods that `export_source` would lower, without weights: for `check`.
+
+    Raises:
+        InputError: there is no such model, or it is none that generates.
+    """
+    source, options = open_source(spec, parts=False), options or ExportOptions()
+    if source is None:
+        raise InputError(f"{spec} generates nothing; accepted: a causal language model")
+    model = source.make_absent_model()
+    prepare_model(model)
+    return make_methods(source, model, options, choose_lengths(source.config, options))[0]
 
 
 def prepare_model(model: Any) -> None:

@@ -76,6 +76,12 @@ class Source:
             )
         return model.eval()
 
+    def make_absent_model(self) -> Any:
+        """The model without weights, on the meta device: it can be planned, not run."""
+        dtype = getattr(self.config, "dtype", None) or torch.float32
+        with torch.device("meta"):
+            return self.kind._from_config(self.config, dtype=dtype).eval().to("meta")
+
     def write_tokenizer(self, folder: Path) -> None:
         """Put what the tokenizer, or the processor, is read from into an existing folder."""
         if self.folder is None:
@@ -87,8 +93,12 @@ class Source:
                     shutil.copyfile(path, folder / path.name)
 
 
-def open_source(spec: str) -> Source | None:
+def open_source(spec: str, parts: bool = True) -> Source | None:
     """What a spec names; None for a preset that generates nothing.
+
+    Args:
+        spec: `hf:FOLDER`, `hf:OWNER/NAME` or a `zoo:NAME`.
+        parts: whether a folder must have weights and a tokenizer beside its configuration.
 
     Raises:
         InputError: there is no such folder or preset, or a part of the model is missing.
@@ -97,7 +107,7 @@ def open_source(spec: str) -> Source | None:
     if spec.startswith(ZOO):
         return _open_preset(spec)
     folder = _find_folder(spec.removeprefix(HUB))
-    _check_files(folder)
+    _check_files(folder, parts)
     from transformers import AutoConfig
 
     try:
@@ -207,7 +217,7 @@ def _find_folder(name: str) -> Path:
         ) from error
 
 
-def _check_files(folder: Path) -> None:
+def _check_files(folder: Path, parts: bool) -> None:
     def has(*patterns: str) -> bool:
         return any(next(folder.glob(pattern), None) for pattern in patterns)
 
@@ -215,9 +225,9 @@ def _check_files(folder: Path) -> None:
         raise InputError(
             f"{folder} has no config.json; accepted: a folder that save_pretrained wrote"
         )
-    if not has(*_WEIGHTS):
+    if parts and not has(*_WEIGHTS):
         raise InputError(f"{folder} has no weights; accepted: {' or '.join(_WEIGHTS)} in it")
-    if not has(*_TOKENIZERS):
+    if parts and not has(*_TOKENIZERS):
         raise InputError(
             f"{folder} has no tokenizer; accepted: {', '.join(_TOKENIZERS)} in it: save it there "
             "with tokenizer.save_pretrained"

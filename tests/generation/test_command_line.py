@@ -1,6 +1,7 @@
 """`export hf:FOLDER` and `generate`, and what they say to bad input."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -101,6 +102,17 @@ def test_a_program_that_computes_something_else_is_not_written(
     assert main([*command, "--dtype", "float32"]) == 4
     assert "forward, output 0 differs from eager torch by 0.01" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_plans_a_folder_without_weights(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copyfile(folder / "config.json", tmp_path / "config.json")
+    report = tmp_path / "report.json"
+    assert main(["check", f"hf:{tmp_path}", "--json", str(report), "--fail-under", "100"]) == 0
+    methods = json.loads(report.read_text())["methods"]
+    assert [method["name"] for method in methods] == ["forward"]
+    assert "100 %" in capsys.readouterr().out
 
 
 def test_a_failed_export_leaves_what_was_there(folder: Path, tmp_path: Path) -> None:
