@@ -6,7 +6,7 @@ REPORT := build/llama.html
 # Two workers: more would compete with torch's and MLX's own threads.
 WORKERS ?= 2
 
-.PHONY: demo test lint documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite venv runtime clean
+.PHONY: demo test lint documents families generation check-documents bench conformance conformance-samples conformance-nightly backend-suite venv runtime clean
 
 demo: runtime
 	@mkdir -p $(dir $(REPORT))
@@ -28,6 +28,10 @@ documents: venv
 families: runtime
 	$(BIN)/pip install -q -c constraints.txt -e '.[zoo]'
 	$(BIN)/python tools/write_families.py
+
+# Minutes. Plans, lowers, runs and compares the language models of the zoo that generate.
+generation: runtime
+	$(BIN)/python -m tools.write_generation
 
 check-documents: venv
 	$(BIN)/python tools/write_documents.py --check

@@ -1,6 +1,8 @@
-"""Imports point one way: registry <- lowering <- analyze <- report <- cli."""
+"""Imports point one way: registry <- lowering <- analyze <- report <- generation <- cli."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ ALLOWED = {
     "zoo": {"zoo"},
     "analyze": {"registry", "lowering", "analyze", "runtime", "zoo"},
     "report": {"analyze", "report"},
-    "cli": {"registry", "lowering", "analyze", "report", "runtime", "cli"},
+    "generation": {"registry", "lowering", "analyze", "report", "runtime", "zoo", "generation"},
+    "cli": {"registry", "lowering", "analyze", "report", "runtime", "generation", "cli"},
 }
 # The report renders a JSON anywhere: no torch, no mlx, nothing that needs them.
 HEAVY = {"torch", "mlx", "executorch", "numpy"}
@@ -90,3 +93,12 @@ def test_report_needs_no_torch_and_no_mlx() -> None:
     for path in list_modules("report"):
         wrong = reach(path) & HEAVY
         assert not wrong, f"{path.relative_to(ROOT)} reaches {sorted(wrong)}"
+
+
+def test_the_core_and_the_command_line_need_no_extra() -> None:
+    code = (
+        "import sys, mlx_coverage.cli, mlx_coverage.generation, mlx_coverage.analyze.capture\n"
+        "print({'transformers', 'tokenizers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,8 +1,9 @@
 // Runs a .pte without Python:
-// native_host MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME,NAME...] INPUT.npy ...
+// native_host MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME[@SESSION],...] INPUT.npy ...
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <sstream>
 
 #include <executorch/extension/module/module.h>
@@ -13,12 +14,25 @@
 using executorch::extension::Module;
 using executorch::runtime::EValue;
 
+// Has the calls to come read and write the state of the session that is named behind the method.
+std::string use_session(const std::string& call, std::map<std::string, int64_t>& sessions) {
+  const size_t at = call.find('@');
+  const std::string name = at == std::string::npos ? "" : call.substr(at);
+  if (!sessions.contains(name)) {
+    sessions[name] = mlx_coverage_open_session();
+  }
+  mlx_coverage_use_session(sessions[name]);
+  return call.substr(0, at);
+}
+
 void run(const std::string& model, const std::string& prefix, int repeat,
          const std::vector<std::string>& methods, char** paths, int count) {
   // Mapped, so that the weights are not copied; methods share what ExecuTorch keeps between calls.
   Module module(model, Module::LoadMode::Mmap, nullptr, nullptr, nullptr, true);
   const int32_t registered = mlx_coverage_register();
-  for (const auto& method : methods) {
+  std::map<std::string, int64_t> sessions;
+  for (const auto& call : methods) {
+    const std::string method = call.substr(0, call.find('@'));
     if (registered != 0 || module.load_method(method) != executorch::runtime::Error::Ok) {
       throw std::runtime_error(model + " does not load: " + mlx_coverage_last_error());
     }
@@ -32,8 +46,9 @@ void run(const std::string& model, const std::string& prefix, int repeat,
   std::vector<double> times;
   size_t written = 0;
   for (size_t i = 0; i < repeat * methods.size(); ++i) {
+    const std::string method = use_session(methods[i % methods.size()], sessions);
     const auto start = std::chrono::steady_clock::now();
-    const auto outputs = module.execute(methods[i % methods.size()], inputs);
+    const auto outputs = module.execute(method, inputs);
     const auto taken = std::chrono::steady_clock::now() - start;
     times.push_back(std::chrono::duration<double, std::milli>(taken).count());
     if (!outputs.ok()) {
@@ -70,7 +85,7 @@ int main(int argc, char** argv) {
     }
   }
   if (argc < 3 || repeat < 1) {
-    std::fprintf(stderr, "usage: %s MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME,NAME...] "
+    std::fprintf(stderr, "usage: %s MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME[@SESSION],...] "
                  "[INPUT.npy ...]\n", argv[0]);
     return 2;
   }

@@ -285,13 +285,16 @@ def _plan_quickly(
 
 
 def lower_methods(
-    programs: Mapping[str, ExportedProgram], make: Callable[[], MLXPartitioner]
+    programs: Mapping[str, ExportedProgram],
+    make: Callable[[], MLXPartitioner],
+    constants: Mapping[str, Any] | None = None,
 ) -> Lowering:
     """Lower the programs with partitioners from `make`, up to ExecuTorch's finished program.
 
     Args:
         programs: by method; left as they are.
         make: gives the partitioner of a method.
+        constants: values that further methods return, by their names.
 
     Returns:
         Where ExecuTorch refuses the program, the refusals, and plans of what it would delegate.
@@ -311,7 +314,7 @@ def lower_methods(
     except Exception as error:  # noqa: BLE001  (ExecuTorch's refusals have no type of their own)
         return _explain(programs, make, error)
     interfaces = {name: Interface.from_program(program) for name, program in programs.items()}
-    return _conclude(partitioners, lowered, interfaces)
+    return _conclude(partitioners, lowered, interfaces, constants=constants)
 
 
 def _lower(
@@ -333,6 +336,7 @@ def _conclude(
     lowered: EdgeProgramManager,
     interfaces: Mapping[str, Interface],
     quick: bool = False,
+    constants: Mapping[str, Any] | None = None,
 ) -> Lowering:
     """Hold a lowered program against its plans, and have ExecuTorch finish it."""
     plans = {name: partitioner.plans[-1] for name, partitioner in partitioners.items()}
@@ -348,7 +352,7 @@ def _conclude(
     program = None
     if not refusals and _count_absent(lowered) <= _MOST_ABSENT:
         try:
-            program = finish(lowered)
+            program = finish(lowered, constants)
         except Exception as error:  # noqa: BLE001  (to_executorch raises untyped errors)
             refusals += explain_unfinished(error, plans)
     return Lowering(plans, tuple(refusals), lowered=lowered, program=program)
@@ -400,11 +404,14 @@ def _plan_rest(
     return plan(prepared, partitioner.registry, partitioner.options).copy()
 
 
-def finish(lowered: EdgeProgramManager) -> ExecutorchProgramManager:
+def finish(
+    lowered: EdgeProgramManager, constants: Mapping[str, Any] | None = None
+) -> ExecutorchProgramManager:
     """The program of a lowered model, as it is written to a file.
 
     Args:
         lowered: left as it is.
+        constants: values that further methods return, by their names.
 
     Raises:
         Exception: whatever ExecuTorch raises when it cannot write the program.
@@ -414,7 +421,8 @@ def finish(lowered: EdgeProgramManager) -> ExecutorchProgramManager:
         program = lowered.exported_program(name)
         programs[name] = copied = isolate(program, program.graph)
         _fill_absent(copied)
-    manager = EdgeProgramManager(programs, None, EdgeCompileConfig(_check_ir_validity=False))
+    lenient = EdgeCompileConfig(_check_ir_validity=False)
+    manager = EdgeProgramManager(programs, dict(constants or {}), lenient)
     # Buffers that stay with ExecuTorch lose their initial values without this pass. Those that
     # methods share start at zeros: loading a method would reset them to what is stored.
     signatures = [program.graph_signature for program in programs.values()]

@@ -24,7 +24,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import ExportedProgram
@@ -32,6 +32,9 @@ from torch.export import ExportedProgram
 from mlx_coverage.analyze.failures import CaptureError, InputError, condense
 from mlx_coverage.analyze.sources import locate_error
 from mlx_coverage.registry import reasons
+
+if TYPE_CHECKING:
+    from mlx_coverage.zoo import Preset
 
 DEFAULT_NAMES = ("model", "get_model", "make_model", "program", "get_program", "methods")
 _FORMS = "path.py, path.py::name, package.module:name, a saved .pt2, or zoo:NAME"
@@ -106,7 +109,12 @@ def import_definitions(name: str) -> None:
         _import_file(Path(path))
 
 
-def _load_preset(spec: str) -> Methods:
+def find_preset(spec: str) -> tuple["Preset", bool]:
+    """The preset that `zoo:NAME` names, and whether its small variant is meant.
+
+    Raises:
+        InputError: there is none, or what it is built with is not installed.
+    """
     from mlx_coverage import zoo
 
     name, small, rest = spec.removeprefix("zoo:").partition(zoo.SMALL)
@@ -120,7 +128,12 @@ def _load_preset(spec: str) -> Methods:
         raise InputError(
             f"{spec} needs {' and '.join(missing)}; install it with pip install 'mlx-coverage[zoo]'"
         )
-    methods = _run(spec, lambda: zoo.PRESETS[name].make(bool(small)))
+    return zoo.PRESETS[name], bool(small)
+
+
+def _load_preset(spec: str) -> Methods:
+    preset, small = find_preset(spec)
+    methods = _run(spec, lambda: preset.make(small))
     return {method: Exportable(*parts) for method, parts in methods.items()}
 
 

@@ -1,5 +1,6 @@
 """What a `.pte` says of itself: methods, inputs, backends and fallback kernels. Nothing is run."""
 
+import hashlib
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,15 @@ def read_program(path: Path) -> tuple[Method, ...]:
             return tuple(_read_method(plan) for plan in program.execution_plan)
         except Exception as error:
             raise InputError(f"{path} is damaged; export it again") from error
+
+
+def fingerprint(path: Path) -> str:
+    """Names a program and its weights: a digest of all but the weights, which holds theirs."""
+    with path.open("rb") as file:
+        header = _get_extended_header(file.read(_HEADER))
+        file.seek(0)
+        data = file.read(header.program_size if header is not None else -1)
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _read_method(plan: schema.ExecutionPlan) -> Method:

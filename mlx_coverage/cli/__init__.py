@@ -20,13 +20,14 @@ from mlx_coverage.cli import (
     exits,
     explain,
     export,
+    generate,
     ops,
     repro,
     run,
     sweep,
 )
 
-_COMMANDS = (check, diff, explain, repro, sweep, export, run, ops, doctor)
+_COMMANDS = (check, diff, explain, repro, sweep, export, run, generate, ops, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_coverage.analyze.difference import compare_reports
 from mlx_coverage.cli import console, exits
 from mlx_coverage.cli.gates import add_gates, hold_changes, hold_share, read_report
+from mlx_coverage.cli.generation import open_model
 from mlx_coverage.cli.outputs import add_outputs, choose_outputs
 from mlx_coverage.cli.partitioning import add_partitioner, configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
@@ -79,7 +80,8 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None
         "model",
         metavar="MODEL",
         nargs=nargs,
-        help="path.py, path.py::name, package.module:name, a saved .pt2, or zoo:NAME; a name is an "
+        help="path.py, path.py::name, package.module:name, a saved .pt2, zoo:NAME, or hf:FOLDER (a "
+        "language model of transformers, with caches); a name is an "
         "nn.Module with example_inputs beside it, an ExportedProgram, a function that returns "
         "(module, args, kwargs, dynamic_shapes), or a dict of methods",
     )
@@ -182,7 +184,7 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
 def _capture(
     model: str, args: argparse.Namespace, target: "TargetName"
 ) -> tuple["CoverageReport", "Sequence[CaptureError | ForeignDifferenceError]"]:
-    from mlx_coverage.analyze import capture, load
+    from mlx_coverage.analyze import capture
     from mlx_coverage.analyze.custom_ops import propose_entries
     from mlx_coverage.analyze.failures import CaptureError
     from mlx_coverage.analyze.fixes import add_fixes, try_fixes
@@ -191,7 +193,7 @@ def _capture(
     from mlx_coverage.analyze.suppressions import apply_suppressions
     from mlx_coverage.registry.reasons import BY_SLUG
 
-    with load.open_model(model) as methods:
+    with open_model(model) as methods:
         try:
             with console.progress(f"exporting {model}"):
                 programs = capture.export_methods(methods)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_coverage.cli import check, console, exits
+from mlx_coverage.cli.generation import add_generation, export_generator, open_generator
 from mlx_coverage.cli.outputs import refuse_overwriting
 from mlx_coverage.cli.partitioning import configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
@@ -23,6 +24,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         description="Export a model, lower it with MLXPartitioner and write the .pte.",
     )
     check.add_model(parser)
+    add_generation(parser)
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the .pte to write")
     parser.add_argument(
         "--verify", action="store_true",
@@ -40,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.output)
     check_writable(path)
     refuse_overwriting(args.model, [path])
+    source = open_generator(args)
+    if source is not None:
+        return export_generator(source, path, args)
     with console.quiet():
         with console.progress("loading torch and executorch"):
             from mlx_coverage.analyze import capture, load
@@ -66,12 +71,13 @@ def run(args: argparse.Namespace) -> int:
                 if args.verify:
                     with console.progress("comparing with eager torch"):
                         verified = verify(methods, programs, scratch, make)
-    summary = f"{path}: {_format_size(path.stat().st_size)}, {_count(lowered)}"
+    summary = summarize(path, lowered)
     sys.stdout.write("\n".join([summary, *(f"  {line}" for line in verified)]) + "\n")
     return exits.PASSED
 
 
-def _count(lowered: "Lowering") -> str:
+def summarize(path: Path, lowered: "Lowering") -> str:
+    """What was written, in one line."""
     from mlx_coverage.analyze.model import format_count, format_share
 
     plans = lowered.plans.values()
@@ -79,6 +85,7 @@ def _count(lowered: "Lowering") -> str:
     delegated = sum(plan.delegated for plan in plans)
     partitions = sum(len(plan.partitions) for plan in plans)
     return (
+        f"{path}: {_format_size(path.stat().st_size)}, "
         f"{format_share(delegated, nodes)} on MLX ({delegated} of {format_count(nodes, 'node')}), "
         f"{format_count(partitions, 'partition')}"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_coverage.cli import console, exits
+from mlx_coverage.cli.generation import open_model
 from mlx_coverage.cli.partitioning import add_partitioner, configure_partitioner
 from mlx_coverage.cli.settings import apply_settings
 from mlx_coverage.report import check_writable, write_file
@@ -46,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         check_writable(Path(args.output))
     with console.quiet(), console.progress("loading torch and executorch"):
-        from mlx_coverage.analyze import capture, load
+        from mlx_coverage.analyze import capture
         from mlx_coverage.analyze.reproduction import Origin, reproduce
         from mlx_coverage.analyze.summarize import summarize
 
-    with console.quiet(), load.open_model(model) as methods:
+    with console.quiet(), open_model(model) as methods:
         with console.progress(f"exporting {model}"):
             programs = capture.export_methods(methods)
         make = configure_partitioner(args)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from mlx_coverage.analyze.contrast import Contrast
 from mlx_coverage.analyze.model import CoverageReport, TargetName
 from mlx_coverage.cli import console, exits
+from mlx_coverage.cli.generation import open_model
 from mlx_coverage.cli.outputs import choose_outputs
 from mlx_coverage.cli.partitioning import configure_partitioner
 from mlx_coverage.cli.settings import FILE
@@ -107,11 +108,11 @@ def contrast(args: argparse.Namespace) -> int:
     """
     outputs = choose_outputs(args, CONTRAST_RENDERERS)
     with console.quiet(), console.progress("loading torch and executorch"):
-        from mlx_coverage.analyze import capture, load
+        from mlx_coverage.analyze import capture
         from mlx_coverage.analyze.failures import CaptureError
         from mlx_coverage.analyze.summarize import summarize_failure
     try:
-        with console.quiet(), load.open_model(args.model) as methods:
+        with console.quiet(), open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
                 programs = capture.export_methods(methods)
             found = _contrast(args, programs)

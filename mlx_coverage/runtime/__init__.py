@@ -9,8 +9,10 @@ from mlx_coverage.runtime.errors import (
     NativeRuntimeError,
     OptionRefused,
     RuntimeUnavailable,
+    SessionError,
 )
 from mlx_coverage.runtime.library import (
+    Session,
     counter,
     device,
     is_available,
@@ -27,6 +29,8 @@ __all__ = [
     "NativeRuntimeError",
     "OptionRefused",
     "RuntimeUnavailable",
+    "Session",
+    "SessionError",
     "counter",
     "device",
     "is_available",

@@ -3,6 +3,7 @@
 * RuntimeUnavailable: the runtime cannot be built or loaded here.
     * BuildFailed: there is a compiler, and it failed.
 * OptionRefused: an option has no such name or value, or comes too late.
+* SessionError: a session is closed, or cannot be saved or loaded.
 """
 
 from pathlib import Path
@@ -30,3 +31,7 @@ class BuildFailed(RuntimeUnavailable):
 
 class OptionRefused(NativeRuntimeError):  # noqa: N818 - names the condition
     """An option was not accepted."""
+
+
+class SessionError(NativeRuntimeError):
+    """What was asked of a session failed."""

@@ -9,7 +9,13 @@ from typing import Literal
 
 from mlx_coverage.runtime import blas
 from mlx_coverage.runtime.build import build
-from mlx_coverage.runtime.errors import OptionRefused, RuntimeUnavailable
+from mlx_coverage.runtime.errors import OptionRefused, RuntimeUnavailable, SessionError
+
+_SESSION_ARGUMENTS: dict[str, list[object]] = {
+    "copy": [ctypes.c_int64, ctypes.c_int64],
+    "save": [ctypes.c_int64, ctypes.c_char_p, ctypes.c_char_p],
+    "load": [ctypes.c_int64, ctypes.c_char_p],
+}
 
 _lock = threading.Lock()
 _library: ctypes.CDLL | None = None
@@ -103,6 +109,79 @@ def list_functions() -> dict[str, int]:
     return {name: int(arity) for name, arity in (line.split() for line in lines)}
 
 
+class Session:
+    """One value of the state of loaded programs: calls in a `with` block of it read and write it.
+
+    A program that is loaded once serves any number of sessions with one copy of its weights. A
+    session keeps the state of one program; calls outside of every session have a state of their
+    own. It is freed by `close`, or with the object.
+
+    Raises:
+        RuntimeUnavailable: the runtime cannot be built or loaded.
+    """
+
+    def __init__(self) -> None:
+        self._library = _open()
+        self._number = int(self._library.mlx_coverage_open_session())
+        self._outer: list[int] = []
+        if self._number < 0:
+            raise SessionError(last_error())
+
+    def __enter__(self) -> "Session":
+        self._outer.append(int(self._library.mlx_coverage_current_session()))
+        self._call("use")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._library.mlx_coverage_use_session(self._outer.pop())
+
+    def reset(self) -> None:
+        """Start the state afresh, as in a program just loaded."""
+        self._call("reset")
+
+    def copy(self) -> "Session":
+        """A session with the same state: arrays are shared until one of the two writes to them."""
+        other = Session()
+        self._call("copy", other._number)
+        return other
+
+    def assign(self, other: "Session") -> None:
+        """Take over the state of another session, which keeps it as well."""
+        other._call("copy", self._number)
+
+    def save(self, path: str | os.PathLike[str], note: str = "") -> None:
+        """Write the state to a safetensors file, with `note` as its metadata of that name.
+
+        Raises:
+            SessionError: there is none yet, or the file cannot be written.
+        """
+        self._call("save", os.fsencode(path), note.encode())
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take over the state in a file; the next call fails where it is another program's.
+
+        Raises:
+            SessionError: the file cannot be read.
+        """
+        self._call("load", os.fsencode(path))
+
+    def close(self) -> None:
+        """Free the state; the session is of no use afterwards."""
+        if self._number >= 0:
+            self._call("close")
+            self._number = -1
+
+    def __del__(self) -> None:
+        # The library outlives the session; an interpreter that ends may have taken it already.
+        if getattr(self, "_number", -1) >= 0 and self._library is not None:
+            self._library.mlx_coverage_close_session(self._number)
+
+    def _call(self, name: str, *arguments: object) -> None:
+        function = getattr(self._library, f"mlx_coverage_{name}_session")
+        if function(self._number, *arguments) != 0:
+            raise SessionError(last_error())
+
+
 def _open(verbose: bool = False) -> ctypes.CDLL:
     global _library
     with _lock:
@@ -124,5 +203,9 @@ def _open_library(verbose: bool) -> ctypes.CDLL:
         raise RuntimeUnavailable(f"The runtime does not load: {error}.") from error
     for name in ("last_error", "device", "functions", "mlx_version_built", "mlx_version_loaded"):
         getattr(library, f"mlx_coverage_{name}").restype = ctypes.c_char_p
-    library.mlx_coverage_counter.restype = ctypes.c_int64
+    for name in ("counter", "open_session", "current_session"):
+        getattr(library, f"mlx_coverage_{name}").restype = ctypes.c_int64
+    for name in ("close", "use", "reset", "copy", "save", "load"):
+        function = getattr(library, f"mlx_coverage_{name}_session")
+        function.argtypes = _SESSION_ARGUMENTS.get(name, [ctypes.c_int64])
     return library

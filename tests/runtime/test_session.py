@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,121 @@ def test_states_that_cannot_be_shared(pte: bytes, sentence: str) -> None:
     with pytest.raises(RuntimeError):
         program.load_method(last)
     assert sentence in runtime.last_error()
+
+
+@pytest.fixture(params=["n", None], ids=["shared", "own"])
+def name(request: pytest.FixtureRequest) -> str | None:
+    return request.param
+
+
+def step(program, value: float) -> float:
+    return float(call(program, "step", value, value)[0]) - float(START[0])
+
+
+def test_sessions_have_states_of_their_own(name: str | None) -> None:
+    program = load(build(step=add_program(name)))
+    assert step(program, 1) == 1
+    first, second = runtime.Session(), runtime.Session()
+    with first:
+        assert step(program, 2) == 2
+        with second:
+            assert step(program, 10) == 10
+        assert step(program, 2) == 4
+    assert step(program, 1) == 2
+    first.reset()
+    with first:
+        assert step(program, 5) == 5
+
+
+def test_a_copy_goes_its_own_way(name: str | None) -> None:
+    program, session = load(build(step=add_program(name))), runtime.Session()
+    with session:
+        step(program, 1)
+    other = session.copy()
+    for each, value in ((session, 1), (other, 10), (session, 1), (other, 10)):
+        with each:
+            step(program, value)
+    with session:
+        assert step(program, 0) == 3
+    with other:
+        assert step(program, 0) == 21
+        step(program, 1)
+    session.assign(other)
+    other.close()
+    with session:
+        assert step(program, 0) == 22
+
+
+def test_a_session_survives_its_file(name: str | None, tmp_path: Path) -> None:
+    program, session = load(build(step=add_program(name))), runtime.Session()
+    path = tmp_path / "state.safetensors"
+    with session:
+        step(program, 3)
+        session.save(path, "a note")
+        step(program, 4)
+    session.load(path)
+    session.save(tmp_path / "again.safetensors", "a note")  # before any call took it over
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+    fresh = load(build(step=add_program(name)))
+    for each in (program, fresh):
+        session.load(path)
+        with session:
+            assert step(each, 1) == 4
+
+
+def test_a_session_of_another_program_is_refused(tmp_path: Path) -> None:
+    program, session = load(build(step=add_program("n"))), runtime.Session()
+    other = load(build(step=add_program("m")))
+    path = tmp_path / "state.safetensors"
+    with session:
+        step(program, 3)
+    session.save(path)
+    session.load(path)
+    with session, pytest.raises(RuntimeError):
+        step(other, 1)
+    assert "it has no state 'm' of (2) float32" in runtime.last_error()
+    session.reset()
+    with session:
+        assert step(other, 1) == 1
+
+
+def test_two_programs_of_one_session_are_not_saved_together(tmp_path: Path) -> None:
+    programs, session = [load(build(step=add_program("n"))) for _ in range(2)], runtime.Session()
+    with session:
+        for program in programs:
+            step(program, 3)
+    with pytest.raises(runtime.SessionError, match="give each program a session of its own"):
+        session.save(tmp_path / "state.safetensors")
+
+
+def test_sessions_that_cannot_be_used(tmp_path: Path) -> None:
+    session = runtime.Session()
+    with pytest.raises(runtime.SessionError, match="no state to save"):
+        session.save(tmp_path / "state.safetensors")
+    (tmp_path / "text").write_text("no tensors")
+    for path in (tmp_path / "missing", tmp_path / "text"):
+        with pytest.raises(runtime.SessionError):
+            session.load(path)
+    session.close()
+    session.close()
+    with pytest.raises(runtime.SessionError, match="no open session"), session:
+        pass
+
+
+def test_a_closed_session_in_use_ends_with_its_thread_in_session_0() -> None:
+    program, session = load(build(step=add_program())), runtime.Session()
+    with session:
+        step(program, 7)
+        session.close()
+        assert step(program, 1) == 1
+
+
+def test_a_session_belongs_to_the_thread_that_uses_it() -> None:
+    program, session = load(build(step=add_program())), runtime.Session()
+    with session, ThreadPoolExecutor(1) as other:
+        step(program, 7)
+        assert other.submit(step, program, 1).result() == 1
+        assert step(program, 1) == 8
 
 
 FORKED = """

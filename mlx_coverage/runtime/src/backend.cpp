@@ -13,6 +13,7 @@
 #include "functions.h"
 #include "mlx_coverage.h"
 #include "process.h"
+#include "session.h"
 
 #define MLX_COVERAGE_TEXT_(x) #x
 #define MLX_COVERAGE_TEXT(x) MLX_COVERAGE_TEXT_(x)
@@ -199,4 +200,39 @@ int64_t mlx_coverage_counter(const char* name) {
     return counters.compiled_programs;
   }
   return -1;
+}
+
+int64_t mlx_coverage_open_session(void) {
+  int64_t session = -1;
+  guard([&] { session = Sessions::open(); });
+  return session;
+}
+
+int32_t mlx_coverage_close_session(int64_t session) {
+  return static_cast<int32_t>(guard([&] { Sessions::close(session); }));
+}
+
+int32_t mlx_coverage_use_session(int64_t session) {
+  return static_cast<int32_t>(guard([&] { Sessions::use(session); }));
+}
+
+int32_t mlx_coverage_reset_session(int64_t session) {
+  return static_cast<int32_t>(guard([&] { Sessions::reset(session); }));
+}
+
+int32_t mlx_coverage_copy_session(int64_t from, int64_t to) {
+  return static_cast<int32_t>(guard([&] { Sessions::copy(from, to); }));
+}
+
+int32_t mlx_coverage_save_session(int64_t session, const char* path, const char* note) {
+  return static_cast<int32_t>(
+      guard([&] { Sessions::save(session, path, note == nullptr ? "" : note); }));
+}
+
+int32_t mlx_coverage_load_session(int64_t session, const char* path) {
+  return static_cast<int32_t>(guard([&] { Sessions::load(session, path); }));
+}
+
+int64_t mlx_coverage_current_session(void) {
+  return Sessions::current();
 }

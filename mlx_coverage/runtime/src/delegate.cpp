@@ -15,6 +15,9 @@ namespace mlx_coverage {
 
 namespace {
 
+// The load-time option that binds a method to a session.
+constexpr const char* kSessionOption = "session";
+
 using executorch::runtime::BackendInitContext;
 using executorch::runtime::EValue;
 using executorch::runtime::FreeableBuffer;
@@ -46,6 +49,15 @@ FreeableBuffer find_data(BackendInitContext& context, const std::string& key, si
          found->size(), ".");
   }
   return std::move(found.get());
+}
+
+// FNV-1a: names the program in saved sessions, and guards nothing.
+uint64_t hash_bytes(const uint8_t* bytes, size_t size) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (size_t i = 0; i < size; ++i) {
+    hash = (hash ^ bytes[i]) * 0x100000001b3;
+  }
+  return hash;
 }
 
 mx::Shape to_shape(const TensorType& type) {
@@ -136,7 +148,7 @@ Delegate::Delegate(BackendInitContext& context, const void* payload, size_t size
     scalars_.push_back(make_scalar(scalar));
   }
   load_constants(context);
-  load_states(context);
+  load_states(context, hash_bytes(static_cast<const uint8_t*>(payload), size));
 }
 
 void Delegate::load_constants(BackendInitContext& context) {
@@ -155,28 +167,37 @@ void Delegate::load_constants(BackendInitContext& context) {
   }
 }
 
-void Delegate::load_states(BackendInitContext& context) {
-  for (const auto& state : program_.states) {
+void Delegate::load_states(BackendInitContext& context, uint64_t program) {
+  const auto session = context.get_runtime_spec<int>(kSessionOption);
+  if (session.ok()) {
+    Sessions::check(*session);
+    session_ = *session;
+  } else if (session.error() != Error::NotFound) {
+    fail(Error::InvalidArgument, "[load] the option '", kSessionOption, "' is no int.");
+  }
+  for (size_t i = 0; i < program_.states.size(); ++i) {
+    const State& state = program_.states[i];
     const auto initialize = [&] { return read_initial(context, state); };
     if (!state.name) {
-      states_.push_back(std::make_shared<Buffer>(Buffer{initialize()}));
+      const std::string key = "delegate " + std::to_string(program) + "/" + std::to_string(i);
+      buffers_.push_back(std::make_shared<Buffer>(key, state.type, initialize()));
       continue;
     }
-    if (!session_) {
-      session_ = Session::find(context);
+    if (!shared_) {
+      shared_ = SharedBuffers::find(context);
     }
-    states_.push_back(session_->find_buffer(state, initialize));
+    buffers_.push_back(shared_->find_buffer(state, initialize));
   }
 }
 
-mx::array Delegate::read_initial(BackendInitContext& context, const State& state) {
-  const mx::Dtype dtype = to_mlx_dtype(state.type.dtype);
+// Nothing for zeros, which each session makes for itself.
+std::optional<mx::array> Delegate::read_initial(BackendInitContext& context, const State& state) {
   const size_t bytes = state.type.bytes();
   if (!state.key || bytes == 0) {
-    return own_memory(nullptr, to_shape(state.type), dtype);
+    return std::nullopt;
   }
   const FreeableBuffer data = find_data(context, *state.key, bytes);
-  return own_memory(data.data(), to_shape(state.type), dtype);
+  return own_memory(data.data(), to_shape(state.type), to_mlx_dtype(state.type.dtype));
 }
 
 void Delegate::execute(Span<EValue*> arguments) {
@@ -188,7 +209,7 @@ void Delegate::execute(Span<EValue*> arguments) {
          arguments.size(), ".");
   }
   std::lock_guard lock(process.work);
-  check_states();
+  find_states();
   const mx::Stream s = process.stream();
 
   Arrays tensors;
@@ -256,11 +277,11 @@ void Delegate::evaluate(Results& results, const Arrays& arranged) {
   }
   // An updated state gives up its buffer to its new value: from here on there is no way back.
   for (const auto& update : program_.updates) {
-    states_[update.state]->value.reset();
+    states_[update.state]->array.reset();
   }
   mx::eval(std::move(wanted));
   for (size_t i = 0; i < program_.updates.size(); ++i) {
-    states_[program_.updates[i].state]->value =
+    states_[program_.updates[i].state]->array =
         detach(results.updates[i], Process::get().stream());
   }
   if (results.fault && results.updates.empty()) {
@@ -276,11 +297,15 @@ void Delegate::check_fault(mx::array fault) const {
   }
 }
 
-void Delegate::check_states() const {
-  for (const auto& state : states_) {
-    if (!state->value) {
+void Delegate::find_states() {
+  const SessionNumber session = session_.value_or(Sessions::current());
+  Sessions::check(session);
+  states_.clear();
+  for (const auto& buffer : buffers_) {
+    states_.push_back(&buffer->in(session));
+    if (!states_.back()->array) {
       fail(Error::InvalidState, "[execute] an earlier call failed while its state was being "
-           "updated: load again.");
+           "updated: load again, or reset the session.");
     }
   }
 }
@@ -351,7 +376,7 @@ Delegate::Results Delegate::run_directly(
     }
   }
   for (size_t i = 0; i < states_.size(); ++i) {
-    frame.arrays[program_.states[i].slot] = states_[i]->value;
+    frame.arrays[program_.states[i].slot] = states_[i]->array;
   }
   return run(frame);
 }
@@ -359,7 +384,7 @@ Delegate::Results Delegate::run_directly(
 Delegate::Results Delegate::run_compiled(const Arrays& tensors) {
   Arrays inputs = tensors;
   for (const auto& state : states_) {
-    inputs.push_back(*state->value);
+    inputs.push_back(*state->array);
   }
   Results results;
   results.outputs = compile_for_this_thread()(inputs);

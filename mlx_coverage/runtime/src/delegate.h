@@ -37,8 +37,8 @@ class Delegate {
   };
 
   void load_constants(executorch::runtime::BackendInitContext& context);
-  void load_states(executorch::runtime::BackendInitContext& context);
-  static mx::array read_initial(
+  void load_states(executorch::runtime::BackendInitContext& context, uint64_t program);
+  static std::optional<mx::array> read_initial(
       executorch::runtime::BackendInitContext& context, const State& state);
 
   Frame make_frame() const;
@@ -48,7 +48,7 @@ class Delegate {
   const Compiled& compile_for_this_thread();
 
   void evaluate(Results& results, const Arrays& arranged);
-  void check_states() const;
+  void find_states();
   void check_updates(const Arrays& updates) const;
   void check_fault(mx::array fault) const;
 
@@ -56,8 +56,10 @@ class Delegate {
   std::vector<executorch::runtime::FreeableBuffer> memory_; // what constants_ may point into
   Arrays constants_;
   Arrays scalars_;
-  std::shared_ptr<Session> session_; // of the program, when it shares buffers
-  std::vector<std::shared_ptr<Buffer>> states_;
+  std::shared_ptr<SharedBuffers> shared_; // of the program, when it shares buffers
+  std::vector<std::shared_ptr<Buffer>> buffers_;
+  std::optional<SessionNumber> session_; // of each call; that of the calling thread without one
+  std::vector<Value*> states_; // of the buffers, in the session of the call
 
   // MLX keeps what it compiled per thread, keyed by the address of the function, and forgets it
   // where the function was made: so one function for each thread, made and used on that thread.

@@ -12,6 +12,10 @@
  * that loads methods with external data (.ptd) and without ExecuTorch's Module gives all methods
  * of a program one method allocator.
  *
+ * Sessions: a loaded program has one value of its state for each session, and one copy of its
+ * weights. A call belongs to the session that its thread uses, session 0 unless told otherwise, or
+ * to the one in the load-time option "session" (an int) of its method.
+ *
  * A process forked from one that runs programs gets an error from each load and call.
  */
 #ifndef MLX_COVERAGE_H
@@ -54,6 +58,26 @@ MLX_COVERAGE_API const char* mlx_coverage_functions(void);
 /* Counts since the process started: "calls", "zero_copied_inputs", "copied_inputs" or
  * "compiled_programs" (traces made by mx::compile). An unknown name gives -1. */
 MLX_COVERAGE_API int64_t mlx_coverage_counter(const char* name);
+
+/* Opens a session, in which state starts as it does in a program just loaded. Returns its number,
+ * or -1. */
+MLX_COVERAGE_API int64_t mlx_coverage_open_session(void);
+
+/* Each of these returns 0 or an ExecuTorch error code. Closing a session frees its state. `use` is
+ * for the calls of this thread from now on. Resetting starts the state afresh. Copying takes no
+ * time and no memory: a buffer is copied by the first call, in either session, that writes to it.
+ * Saving writes the state to a safetensors file, with `note`, unless null, as its metadata "note".
+ * Loading one gives the session that state, for the same program, loaded now or later. */
+MLX_COVERAGE_API int32_t mlx_coverage_close_session(int64_t session);
+MLX_COVERAGE_API int32_t mlx_coverage_use_session(int64_t session);
+MLX_COVERAGE_API int32_t mlx_coverage_reset_session(int64_t session);
+MLX_COVERAGE_API int32_t mlx_coverage_copy_session(int64_t from, int64_t to);
+MLX_COVERAGE_API int32_t mlx_coverage_save_session(
+    int64_t session, const char* path, const char* note);
+MLX_COVERAGE_API int32_t mlx_coverage_load_session(int64_t session, const char* path);
+
+/* The session that the calls of this thread use. */
+MLX_COVERAGE_API int64_t mlx_coverage_current_session(void);
 
 #ifdef __cplusplus
 }
