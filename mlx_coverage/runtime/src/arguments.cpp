@@ -92,6 +92,26 @@ std::optional<mx::array> Call::maybe_array(size_t i) const {
   return is_none(i) ? std::nullopt : std::optional(array(i));
 }
 
+mx::array Call::narrow_constant(size_t i, mx::Dtype dtype) const {
+  const auto wide = array(i);
+  const bool is_slot = at(i).tag == Tag::array && wide.dtype() == mx::float32;
+  const auto found = is_slot ? frame_.narrow.find(static_cast<uint32_t>(at(i).integer))
+                             : frame_.narrow.end();
+  if (found == frame_.narrow.end()) {
+    return wide;
+  }
+  auto& [is_made, value] = found->second;
+  if (!is_made) {
+    const auto narrow = mx::astype(wide, dtype, stream());
+    const auto again = mx::astype(narrow, mx::float32, stream());
+    is_made = true;
+    if (mx::array_equal(again, wide, stream()).item<bool>()) {
+      value = narrow;
+    }
+  }
+  return value && value->dtype() == dtype ? *value : wide;
+}
+
 std::vector<mx::array> Call::arrays(size_t i) const {
   std::vector<mx::array> values;
   for (const auto& item : items(i)) {
