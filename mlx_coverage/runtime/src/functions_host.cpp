@@ -165,6 +165,17 @@ Number neg(const Call& c) {
   return Number::of(-value.integer);
 }
 
+Number within(const Call& c) {
+  const int64_t value = c.number(0).integer;
+  const int64_t low = c.number(1).integer;
+  const int64_t high = c.number(2).integer;
+  if (c.number(0).is_real || value < low || value > high) {
+    c.refuse("expected a position from " + std::to_string(low) + " to " + std::to_string(high) +
+             ", came " + std::to_string(value) + ".");
+  }
+  return c.number(0);
+}
+
 Number size(const Call& c) {
   const auto a = c.array(0);
   const int axis = mx::normalize_axis_index(c.integer(1), a.ndim(), "[host.size] ");
@@ -250,6 +261,7 @@ Rows host_functions() {
       {"host.min", 2, [](const Call& c) { return order(c) == 1 ? c.number(1) : c.number(0); }},
       {"host.max", 2, [](const Call& c) { return order(c) == -1 ? c.number(1) : c.number(0); }},
       {"host.neg", 1, neg},
+      {"host.within", 3, within},
       {"host.int", 1, to_whole<std::trunc>},
       {"host.float", 1, [](const Call& c) { return Number::of(c.number(0).as_real()); }},
       {"host.floor", 1, to_whole<std::floor>},
