@@ -17,7 +17,7 @@ from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.attention import is_fused
 from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank, Rule, SameDtype, Static
 from mlx_coverage.registry.samples import Choice, Integer, Number, draw, tensor
-from mlx_coverage.registry.spec import Family
+from mlx_coverage.registry.spec import Family, Limitation, Tolerance
 
 aten = torch.ops.aten
 family = Family("positions")
@@ -421,6 +421,27 @@ _ATTENTION: list[Rule] = [
         scale=Number(0.125, 1.0),
     ),
     rules=_ATTENTION,
+    limitations=(
+        Limitation(
+            "a NaN in a key that a query does not see does not reach its result",
+            "MLX's kernel selects where torch adds, and reads no key that comes later",
+            avoids="nan",
+        ),
+        Limitation(
+            "an infinite key that a query does not see does not give NaN; scores that are all"
+            " -infinity do, and 0 in torch",
+            "as for NaN; and MLX's kernel has no such check",
+            avoids="inf",
+        ),
+        Limitation(
+            "scores that all overflow to -infinity give NaN, and 0 in torch",
+            "MLX's kernel has no such check",
+            avoids="overflow",
+        ),
+    ),
+    tolerance=Tolerance(
+        1e-5, 1e-36, "MLX's exp(x) is out by |x| roundings, up to 88, and flushes subnormal weights"
+    ),
 )
 def attend(query, key, value, start, offset, scale):
     """causal_attention(Tensor query, Tensor key, Tensor value, Tensor? start, SymInt offset, float scale) -> Tensor"""  # noqa: E501
