@@ -297,6 +297,14 @@ void Call::demand(const mx::array& taken) const {
   frame_.fault = mx::where(mx::equal(earlier, none, s), fault, earlier, s);
 }
 
+void refuse_values(const Function& function) {
+  fail(Error::InvalidArgument, "[", function.name, "] expected ", function.demand, ".");
+}
+
+void Call::refuse_values() const {
+  mlx_coverage::refuse_values(*step_.function);
+}
+
 void Call::refuse(size_t i, const std::string& expected) const {
   fail(Error::InvalidProgram, "[", step_.function->name, "] argument ", i, ": expected ", expected,
        ", came ", describe(at(i)), ".");

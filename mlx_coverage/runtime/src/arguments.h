@@ -54,6 +54,9 @@ struct Frame {
   std::optional<mx::array> fault = std::nullopt;
 };
 
+// Throws: a step was given values that its function does not take.
+[[noreturn]] void refuse_values(const Function& function);
+
 // Reads arguments by position and converts them as MLX's Python binding does. Everything that
 // does not fit throws: "[function] argument i: expected ..., came ...".
 class Call {
@@ -141,6 +144,8 @@ class Call {
   // function's row says.
   void demand(const mx::array& taken) const;
 
+  // Throws what `demand` would.
+  [[noreturn]] void refuse_values() const;
   // Throws: argument i is not what was expected.
   [[noreturn]] void refuse(size_t i, const std::string& expected) const;
   // Throws: `sentence`, opened by the function's name.

@@ -61,7 +61,7 @@ void store(Frame& frame, const Step& step, std::vector<mx::array> arrays) {
     fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
          " results, came ", arrays.size(), ".");
   }
-  check_memory(step, frame, arrays);
+  check_memory(step, frame, arrays.data(), arrays.size());
   for (size_t i = 0; i < arrays.size(); ++i) {
     frame.arrays[step.results[i]] = std::move(arrays[i]);
   }
@@ -72,7 +72,7 @@ void store(Frame& frame, const Step& step, mx::array array) {
     fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
          " results, came 1.");
   }
-  check_memory(step, frame, {array});
+  check_memory(step, frame, &array, 1);
   frame.arrays[step.results[0]] = std::move(array);
 }
 
@@ -281,8 +281,7 @@ void Delegate::evaluate(Results& results, const Arrays& arranged) {
 void Delegate::check_fault(mx::array fault) const {
   const auto number = fault.item<int32_t>();
   if (number > 0) {
-    const Function& function = *program_.steps[static_cast<size_t>(number) - 1].function;
-    fail(Error::InvalidArgument, "[", function.name, "] expected ", function.demand, ".");
+    refuse_values(*program_.steps[static_cast<size_t>(number) - 1].function);
   }
 }
 

@@ -9,6 +9,8 @@
 
 #include <mlx/primitives.h>
 
+#include "failure.h"
+
 namespace mlx_coverage {
 
 namespace {
@@ -170,8 +172,8 @@ Number within(const Call& c) {
   const int64_t low = c.number(1).integer;
   const int64_t high = c.number(2).integer;
   if (c.number(0).is_real || value < low || value > high) {
-    c.refuse("expected a position from " + std::to_string(low) + " to " + std::to_string(high) +
-             ", came " + std::to_string(value) + ".");
+    fail(Error::InvalidArgument, "[host.within] expected a position from ", low, " to ", high,
+         ", came ", c.number(0).as_real(), ".");
   }
   return c.number(0);
 }
