@@ -5,7 +5,7 @@ program says so, its first position is a number that the host reads: rotary embe
 fused function, a cache is updated by a slice, and attention reads only what came so far.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ _VIEWS = frozenset(
         aten._unsafe_view.default,
     }
 )
+# Of all there is along an axis, these are views, too.
+_PARTS = frozenset({aten.select.int, aten.slice.Tensor})
 _CASTS = frozenset({aten._to_copy.default})
 
 
@@ -45,14 +47,14 @@ class Run:
         origin: what tells whether two elements are the same one.
     """
 
-    start: Node | None
+    start: Node | None = field(compare=False)
     origin: tuple[Any, ...]
     offset: int
 
 
 def find_run(node: Any) -> Run | None:
     """The run that the elements of an integer tensor are, in order, whatever its shape."""
-    node = _skip(node, _VIEWS | _CASTS)
+    node = _skip(node, _VIEWS | _PARTS | _CASTS)
     if not _is_call(node) or not _is_integer(node):
         return None
     if node.target is aten.arange.default:
