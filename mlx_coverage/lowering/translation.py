@@ -59,9 +59,7 @@ def translate(
         return _translate(program, registry, shared)
 
 
-def _translate(
-    program: ExportedProgram, registry: Registry, shared: Collection[str]
-) -> Recording:
+def _translate(program: ExportedProgram, registry: Registry, shared: Collection[str]) -> Recording:
     witnesses = Witnesses(program)
     first = _Translation(program, registry, witnesses, shared)
     first.run()

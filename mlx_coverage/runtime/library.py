@@ -66,7 +66,8 @@ def set_options(
         zero_copy: read inputs and weights in place where the device can.
         max_array_bytes: refuse programs that make a larger array.
         cache_bytes: how much freed memory MLX keeps for later arrays; 256 MiB on a GPU and
-            MLX's own limit on a CPU, unless set here, by MLX_COVERAGE_CACHE_BYTES, or by ExecuTorch's load-time option `cache_bytes`.
+            MLX's own limit on a CPU, unless set here, by MLX_COVERAGE_CACHE_BYTES, or by
+            ExecuTorch's load-time option `cache_bytes`.
 
     Raises:
         OptionRefused: the value is not accepted, or comes too late.

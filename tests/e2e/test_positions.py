@@ -1,4 +1,4 @@
-"""Positions that follow each other: what is read off a program, what is left, and what is refused."""
+"""Positions that follow each other: what is read off a program, what is left and refused."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -5,7 +5,6 @@ program says so, its first position is a number that the host reads: rotary embe
 fused function, a cache is updated by a slice, and attention reads only what came so far.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,120 +15,21 @@ from mlx_coverage.registry.dtypes import ANY, FLOAT, INDEX
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.attention import is_fused
 from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank, Rule, SameDtype, Static
+from mlx_coverage.registry.runs import (
+    CASTS,
+    VIEWS,
+    Run,
+    find_element,
+    find_run,
+    is_call,
+    measure,
+    skip_calls,
+)
 from mlx_coverage.registry.samples import Choice, Integer, Number, draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation, Tolerance
 
 aten = torch.ops.aten
 family = Family("positions")
-
-_VIEWS = frozenset(
-    {
-        aten.alias.default,
-        aten.clone.default,
-        aten.expand.default,
-        aten.squeeze.dim,
-        aten.squeeze.dims,
-        aten.unsqueeze.default,
-        aten.view.default,
-        aten._unsafe_view.default,
-    }
-)
-# Of all there is along an axis, these are views, too.
-_PARTS = frozenset({aten.select.int, aten.slice.Tensor})
-_CASTS = frozenset({aten._to_copy.default})
-
-
-@dataclass(frozen=True)
-class Run:
-    """Positions that follow each other: `offset`, and the element `start` where there is one.
-
-    Attributes:
-        origin: what tells whether two elements are the same one.
-    """
-
-    start: Node | None = field(compare=False)
-    origin: tuple[Any, ...]
-    offset: int
-
-
-def find_run(node: Any) -> Run | None:
-    """The run that the elements of an integer tensor are, in order, whatever its shape."""
-    node = _skip(node, _VIEWS | _PARTS | _CASTS)
-    if not _is_call(node) or not _is_integer(node):
-        return None
-    if node.target is aten.arange.default:
-        return Run(None, (), 0)
-    if node.target is aten.arange.start and isinstance(node.args[0], int):
-        return Run(None, (), node.args[0])
-    if node.target is not aten.add.Tensor or node.kwargs:
-        return None
-    for run, other in (node.args, node.args[::-1]):
-        found = find_run(run)
-        if found is not None and not _has_other_dims(run, other):
-            return _shift(found, other)
-    return None
-
-
-def _shift(run: Run, by: Any) -> Run | None:
-    if isinstance(by, int):
-        return Run(run.start, run.origin, run.offset + by)
-    element = _find_element(by)
-    if element is None or run.start is not None:
-        return None
-    return Run(*element, run.offset)
-
-
-def _find_element(node: Any) -> tuple[Node, tuple[Any, ...]] | None:
-    """An element that the host holds before a call: of an input or of a buffer."""
-    if not isinstance(node, Node) or not _is_integer(node) or _count(node) != 1:
-        return None
-    # `copy` gives its second operand in the dtype of the first, which is an integer's here.
-    while _is_call(node) and (node.target is aten.copy.default or node.target in _VIEWS | _CASTS):
-        node = node.args[1 if node.target is aten.copy.default else 0]
-        if not isinstance(node, Node) or not _is_integer(node) or _count(node) != 1:
-            return None
-    if node.op == "placeholder":
-        return node, (node,)
-    taken = _is_call(node) and node.target is aten.select.int
-    if taken and isinstance(node.args[2], int) and node.args[0].op == "placeholder":
-        return node, node.args
-    return None
-
-
-def _is_call(node: Any) -> bool:
-    return isinstance(node, Node) and node.op == "call_function"
-
-
-def _is_integer(node: Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.dtype in INDEX
-
-
-def _count(node: Node) -> Any:
-    return node.meta["val"].numel() if all(isinstance(n, int) for n in _measure(node)) else None
-
-
-def _measure(node: Any) -> list[Any]:
-    return [getattr(getattr(n, "node", None), "expr", n) for n in node.meta["val"].shape]
-
-
-def _has_other_dims(run: Any, other: Any) -> bool:
-    """Whether a sum has more dimensions than the run, or the run is not in order in it."""
-    return isinstance(other, Node) and other.meta["val"].dim() > run.meta["val"].dim()
-
-
-def _skip(node: Any, targets: frozenset[Any]) -> Any:
-    """What a node is made of, through calls that leave as many elements in order."""
-    while _is_call(node) and node.target in targets:
-        source = node.args[0]
-        if not isinstance(source, Node) or not _keeps_elements(source, node):
-            return node
-        node = source
-    return node
-
-
-def _keeps_elements(source: Node, node: Node) -> bool:
-    return [n for n in _measure(source) if n != 1] == [n for n in _measure(node) if n != 1]
 
 
 def _locate(start: Any, offset: int) -> Any:
@@ -142,14 +42,13 @@ _START: dict[str, Any] = {
 }
 
 
-def rotary_embedding(
-    x: Tensor, start: Tensor | None, offset: int, frequencies: Tensor
-) -> Tensor:
+def rotary_embedding(x: Tensor, start: Tensor | None, offset: int, frequencies: Tensor) -> Tensor:
     """Halves of the last dimension rotated by angles that grow with the position.
 
     Args:
         x: (batch, heads, positions, size).
-        start, offset: their sum is the first position.
+        start: int32 or int64, one element, or None for 0.
+        offset: their sum is the first position.
         frequencies: float32 (size / 2), radians for each position.
     """
     positions = torch.arange(x.shape[-2]) + offset
@@ -161,37 +60,37 @@ def rotary_embedding(
     return x * angles.cos().to(x.dtype) + turned * angles.sin().to(x.dtype)
 
 
-def _find_rotary(node: Node) -> tuple[Any, ...] | None:
+def _find_rotary(node: Any) -> tuple[Any, ...] | None:
     straight, turned = (_take_product(term) for term in node.args[:2])
-    if None in (straight, turned) or node.kwargs:
+    if straight is None or turned is None or node.kwargs:
         return None
-    for x, cosine in (straight, straight[::-1]):  # type: ignore[index]
-        for halves, sine in (turned, turned[::-1]):  # type: ignore[index]
+    for x, cosine in (straight, straight[::-1]):
+        for halves, sine in (turned, turned[::-1]):
             if _is_turned(halves, x):
                 return _read_angles(x, cosine, sine)
     return None
 
 
-def _take_product(node: Any) -> tuple[Node, Node] | None:
-    if not _is_call(node) or node.target is not aten.mul.Tensor:
+def _take_product(node: Any) -> tuple[Any, Any] | None:
+    if not is_call(node) or node.target is not aten.mul.Tensor:
         return None
     a, b = node.args
     return (a, b) if isinstance(a, Node) and isinstance(b, Node) else None
 
 
-def _is_turned(node: Node, x: Node) -> bool:
+def _is_turned(node: Any, x: Any) -> bool:
     """Whether `node` is the second half of `x`, negative, before the first."""
-    shape, last = _measure(x), x.meta["val"].dim() - 1
-    if not _is_call(node) or node.target is not aten.cat.default or _measure(node) != shape:
+    shape, last = measure(x), x.meta["val"].dim() - 1
+    if not is_call(node) or node.target is not aten.cat.default or measure(node) != shape:
         return False
     if len(node.args[0]) != 2 or len(node.args) < 2 or node.args[1] not in (-1, last):
         return False
     second, first = node.args[0]
-    if not _is_call(second) or second.target is not aten.neg.default:
+    if not is_call(second) or second.target is not aten.neg.default:
         return False
     size = shape[-1]
     return isinstance(size, int) and all(
-        _is_call(part)
+        is_call(part)
         and part.target is aten.slice.Tensor
         and part.args[0] is x
         and part.args[1] in (-1, last)
@@ -200,7 +99,7 @@ def _is_turned(node: Node, x: Node) -> bool:
     )
 
 
-def _read_angles(x: Node, cosine: Node, sine: Node) -> tuple[Any, ...] | None:
+def _read_angles(x: Any, cosine: Any, sine: Any) -> tuple[Any, ...] | None:
     """The arguments of `rotary_embedding`, where both are of the same angles at a run."""
     angles = _find_angles(cosine, x, aten.cos.default)
     if angles is None or angles is not _find_angles(sine, x, aten.sin.default):
@@ -209,38 +108,38 @@ def _read_angles(x: Node, cosine: Node, sine: Node) -> tuple[Any, ...] | None:
         return None
     single, other = angles.args[0]
     product = _take_product(single)
-    if single is not other or product is None or _measure(single)[-1] * 2 != _measure(angles)[-1]:
+    if single is not other or product is None or measure(single)[-1] * 2 != measure(angles)[-1]:
         return None
     for positions, frequencies in (product, product[::-1]):
         places = positions.meta["val"]
         run = find_run(positions.args[0]) if _is_cast(positions, torch.float32) else None
-        if run is None or _measure(positions)[-1] != 1 or places.dim() < 2:
+        if run is None or measure(positions)[-1] != 1 or places.dim() < 2:
             continue
         frequencies = _skip_casts(frequencies)
-        if _measure(positions)[-2] == _measure(x)[-2] and frequencies.meta["val"].dim() == 1:
+        if measure(positions)[-2] == measure(x)[-2] and frequencies.meta["val"].dim() == 1:
             return x, run.start, run.offset, frequencies
     return None
 
 
-def _find_angles(node: Node, x: Node, function: Any) -> Node | None:
+def _find_angles(node: Any, x: Any, function: Any) -> Any:
     """What `node` is the cosine or sine of, in the dtype of `x` and spread over its heads."""
     if node.meta["val"].dtype != x.meta["val"].dtype:
         return None
-    if [n for n in _measure(node)[:-2] if n != 1] or _measure(node)[-2:] != _measure(x)[-2:]:
+    if [n for n in measure(node)[:-2] if n != 1] or measure(node)[-2:] != measure(x)[-2:]:
         return None
-    node = _skip(node, _VIEWS | _CASTS)
-    if _is_call(node) and node.target is aten.mul.Tensor and node.args[1] == 1.0:  # its scale
+    node = skip_calls(node, VIEWS | CASTS)
+    if is_call(node) and node.target is aten.mul.Tensor and node.args[1] == 1.0:  # its scale
         node = node.args[0]
-    if not _is_call(node) or node.target is not function:
+    if not is_call(node) or node.target is not function:
         return None
     return node.args[0]
 
 
-def _is_cast(node: Node, dtype: torch.dtype) -> bool:
-    return _is_call(node) and node.target in _CASTS and node.meta["val"].dtype == dtype
+def _is_cast(node: Any, dtype: torch.dtype) -> bool:
+    return is_call(node) and node.target in CASTS and node.meta["val"].dtype == dtype
 
 
-def _skip_casts(node: Node) -> Node:
+def _skip_casts(node: Any) -> Any:
     """The float32 tensor that casts to float32 left as it was."""
     while _is_cast(node, torch.float32) and node.args[0].meta["val"].dtype == torch.float32:
         node = node.args[0]
@@ -289,10 +188,10 @@ def run_update(
     return torch.index_copy(cache, dim, positions, update)
 
 
-def _find_update(node: Node) -> tuple[Any, ...] | None:
+def _find_update(node: Any) -> tuple[Any, ...] | None:
     cache, dim, index, update = node.args
     run = find_run(index)
-    if run is None or not isinstance(dim, int) or _measure(index) != [_measure(update)[dim]]:
+    if run is None or not isinstance(dim, int) or measure(index) != [measure(update)[dim]]:
         return None
     return cache, update, run.start, run.offset, dim
 
@@ -340,8 +239,10 @@ def causal_attention(
 
     Args:
         query: (batch, heads, queries, size).
-        key, value: (batch, heads or a divisor of them, positions, size).
-        start, offset: their sum is the position of the first query; the last one's exists.
+        key: (batch, heads or a divisor of them, positions, size).
+        value: as `key`.
+        start: int32 or int64, one element, or None for 0.
+        offset: their sum is the position of the first query; the last one's exists.
         scale: of the scores.
     """
     places = torch.arange(query.shape[-2]) + offset
@@ -352,34 +253,35 @@ def causal_attention(
     )
 
 
-def _find_causal(node: Node) -> tuple[Any, ...] | None:
-    given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), node.args))
+def _find_causal(node: Any) -> tuple[Any, ...] | None:
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    given: dict[str, Any] = dict(zip(names, node.args, strict=False))
     given |= node.kwargs
-    query, key, value, mask = (given.get(n) for n in ("query", "key", "value", "attn_mask"))
+    query, key, value, mask = (given.get(name) for name in names[:4])
     if given.get("dropout_p") or given.get("is_causal") or not isinstance(mask, Node):
         return None
     run = _find_causal_run(mask, query, key)
     if run is None or any(_find_cache_run(cache) != run for cache in (key, value)):
         return None
-    heads = [_measure(n)[1] for n in (query, key, value) if n.meta["val"].dim() == 4]
-    scale = given.get("scale") or _measure(query)[-1] ** -0.5
+    heads = [measure(n)[1] for n in node.args[:3] if n.meta["val"].dim() == 4]
+    scale = given.get("scale") or measure(query)[-1] ** -0.5
     if len(heads) < 3 or (heads[0] != heads[1] and not given.get("enable_gqa")):
         return None
     return query, key, value, run.start, run.offset, float(scale)
 
 
-def _find_causal_run(mask: Node, query: Node, key: Node) -> Run | None:
+def _find_causal_run(mask: Any, query: Any, key: Any) -> Run | None:
     """The run of queries of which each sees the positions up to its own."""
-    mask = _skip(mask, _VIEWS)
-    if not _is_call(mask) or mask.target not in (aten.le.Tensor, aten.ge.Tensor):
+    mask = skip_calls(mask, VIEWS)
+    if not is_call(mask) or mask.target not in (aten.le.Tensor, aten.ge.Tensor):
         return None
     keys, queries = mask.args if mask.target is aten.le.Tensor else mask.args[::-1]
-    length, reach = _measure(query)[-2], _measure(key)[-2]
-    *ones, rows, columns = _measure(mask)
+    length, reach = measure(query)[-2], measure(key)[-2]
+    *ones, rows, columns = measure(mask)
     if [rows, columns] != [length, reach] or any(n != 1 for n in ones):
         return None
     # The one run lies along the columns, the other along the rows.
-    if _measure(keys)[-1] != reach or (_measure(queries)[-2:] != [length, 1]):
+    if measure(keys)[-1] != reach or (measure(queries)[-2:] != [length, 1]):
         return None
     seen, run = find_run(keys), find_run(queries)
     if seen is None or seen.start is not None or seen.offset != 0:
@@ -387,16 +289,16 @@ def _find_causal_run(mask: Node, query: Node, key: Node) -> Run | None:
     return run
 
 
-def _find_cache_run(node: Node) -> Run | None:
+def _find_cache_run(node: Any) -> Run | None:
     """The run at which a cache was updated, along the axis of its positions."""
-    if not _is_call(node) or node.target is not torch.ops.mlx_coverage.run_update.default:
+    if not is_call(node) or node.target is not torch.ops.mlx_coverage.run_update.default:
         return None
     cache, _, start, offset, dim = node.args
     if dim % cache.meta["val"].dim() != cache.meta["val"].dim() - 2:
         return None
     if start is None:
         return Run(None, (), offset)
-    element = _find_element(start)
+    element = find_element(start)
     return None if element is None else Run(*element, offset)
 
 
