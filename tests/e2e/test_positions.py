@@ -22,7 +22,7 @@ RUNS: dict[str, Positions] = {
     "two steps later": lambda given, n: torch.arange(n) + 1 + given[0].to(torch.int32),
     "from the start": lambda given, n: torch.arange(n),
     "from 3": lambda given, n: torch.arange(3, 3 + n),
-    "in two dimensions": lambda given, n: (torch.arange(n)[None] + given[:1])[0],
+    "in two dimensions": lambda given, n: (torch.arange(n)[None] + given[0])[0],
 }
 OTHERS: dict[str, Positions] = {
     "given": lambda given, n: given[:n],
