@@ -97,8 +97,8 @@ def decompose_functional(
 ) -> ExportedProgram:
     """The second half: the program that `functionalize` gave is used up."""
     table = _merge_table(registry)
-    substitute_patterns(prepared, registry, options)
     group_queries(prepared, registry, options)
+    substitute_patterns(prepared, registry, options)
     for node in _find_declined(prepared, registry, options):
         decomposition = _find_decomposition(node, table)
         if decomposition is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mlx_coverage.registry import indexing, mx
 from mlx_coverage.registry.dtypes import SCALAR_TYPES_BY_MLX_NAME
-from mlx_coverage.registry.mx import import_mlx
+from mlx_coverage.registry.mx import import_mlx, keep_within
 
 # Functions that nanobind overloads, in the one form that payloads use.
 _FORMS = {
@@ -34,6 +34,7 @@ ARITHMETIC: dict[str, Callable[..., int]] = {
     "neg": operator.neg,
     "min": min,
     "max": max,
+    "within": keep_within,
 }
 
 # Dtypes print as `mlx.core.bool` where the attribute is `bool_`.

@@ -34,7 +34,8 @@ class Recorder:
         self.constant_calls: set[int] = set()
         self.arrays: dict[int, Traced] = {}
         self.numbers = 0
-        # MLX cannot know the example value of data: whoever records a node sets it here.
+        # MLX cannot know the example value of data: whoever records a node with a number for
+        # its result sets it here.
         self.item_values: tuple[int, ...] | None = None
         self._slots = 0
         self._recorded: dict[tuple[str, Any], Any] = {}
@@ -86,12 +87,22 @@ class Recorder:
         return Size.create(self, values, lambda: self._number("host.size", (array, axis)))
 
     def _record_host(self, name: str, args: Sequence[Any]) -> Any:
+        if name == "within":
+            return self._bound(*args)
         if name != "item":
             return self.compute(name, tuple(args))
-        if self.item_values is None:
-            raise RecordError("host_item is for ops whose result is a number")
         slot = self._number("host.item", tuple(args))
-        return Size.create(self, self.item_values, lambda: slot)
+        # A number that decides no size of a result may have any values that differ.
+        values = self.item_values or tuple(range(1, self.witnesses + 1))
+        return Size.create(self, values, lambda: slot)
+
+    def _bound(self, value: int, low: int, high: int) -> int:
+        # The value is known at run time alone: as an example, any that is taken.
+        if not any(isinstance(item, Size) for item in (value, low, high)):
+            return functions.ARITHMETIC["within"](value, low, high)
+        rows = [[_select(n, w) for n in (value, low, high)] for w in range(self.witnesses)]
+        values = tuple(max(least, min(number, most)) for number, least, most in rows)
+        return Size.create(self, values, lambda: self._number("host.within", (value, low, high)))
 
     def _number(self, function: str, operands: tuple[Any, ...]) -> int:
         arguments = tuple(_encode(value) for value in operands)

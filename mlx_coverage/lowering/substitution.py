@@ -50,6 +50,12 @@ def substitute_patterns(program: ExportedProgram, registry: Registry, options: O
     for pattern in registry.patterns:
         if pattern.anchor is not None and pattern.anchor not in present:
             continue
+        if pattern.find is not None:
+            for node in graph.find_nodes(op="call_function", target=pattern.anchor):
+                values = pattern.find(node)
+                if values is not None:
+                    count += _replace(node, pattern, values, registry, constants, options)
+            continue
         if not list_pattern_ops(pattern) <= present:
             continue
         for traced in (_trace(pattern, dtype) for dtype in _find_dtypes(graph)):
@@ -176,10 +182,23 @@ def _substitute(
 ) -> bool:
     values = {name: match.nodes_map[node] for name, node in traced.parameters.items()}
     (last,) = match.returning_nodes
-    graph = last.graph
     names = signature(pattern.torch_function).parameters
+    given = tuple(values[name] for name in names)
+    return _replace(last, pattern, given, registry, constants, options)
+
+
+def _replace(
+    last: Node,
+    pattern: Pattern,
+    values: tuple[Any, ...],
+    registry: Registry,
+    constants: Collection[Node],
+    options: Options,
+) -> bool:
+    """Put the pattern's op in the place of the call that ends a match; whether it is taken."""
+    graph = last.graph
     with graph.inserting_before(last):
-        node = graph.call_function(pattern.spec.target, tuple(values[name] for name in names))
+        node = graph.call_function(pattern.spec.target, values)
     node.meta = dict(last.meta)
     verdict = judge_node(node, registry, constants)
     if not isinstance(verdict, Supported) or is_excluded(node, options):

@@ -52,6 +52,14 @@ def translate(
     Raises:
         RecordError: an entry misbehaves; names the node's op and the cause.
     """
+    mlx = import_mlx()
+    # On a GPU MLX refuses calls while they are built. What a program holds, and what is computed
+    # once and for all of its weights, is the same wherever it was exported.
+    with mlx.stream(mlx.cpu):
+        return _translate(program, registry, shared)
+
+
+def _translate(program: ExportedProgram, registry: Registry, shared: Collection[str]) -> Recording:
     witnesses = Witnesses(program)
     first = _Translation(program, registry, witnesses, shared)
     first.run()

@@ -109,11 +109,23 @@ class _Functions:
         return _HOST[name] if name in _HOST else find_function(self._prefix + name)
 
 
+def keep_within(value: int, low: int, high: int) -> int:
+    """`value`, where it lies in [low, high].
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"expected a position from {low} to {high}, came {value}.")
+    return value
+
+
 # Functions on host numbers: sizes may be dynamic, which Python's min and max would compare.
 _HOST: dict[str, Callable[..., Any]] = {
     "host_min": min,
     "host_max": max,
     "host_item": lambda array: array.item(),
+    "host_within": keep_within,
 }
 
 _DTYPES = frozenset(

@@ -127,11 +127,14 @@ class Pattern:
             `float` and `int` ones to literals.
         spec: the entry of the substituted op.
         anchor: an op that every match holds: tracing takes longer than to look for it first.
+        find: for a subgraph that is spelled in many ways, what reads the arguments off the call
+            of the anchor that ends it, or says None; tracing finds one spelling.
     """
 
     torch_function: Callable[..., Any]
     spec: OpSpec
     anchor: OpOverload | None = None
+    find: Callable[[Any], tuple[Any, ...] | None] | None = None
 
 
 @dataclass
@@ -230,18 +233,20 @@ class Family:
         samples: Samples,
         rules: Iterable[Rule] = (),
         anchor: OpOverload | None = None,
+        find: Callable[[Any], tuple[Any, ...] | None] | None = None,
         **options: Any,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare the decorated MLX function as the implementation of a torch function.
 
         The op that is substituted is `mlx_coverage::NAME`, NAME being the torch function's.
-        With an `anchor`, the function is traced only for programs that hold that op.
+        With an `anchor`, the function is traced only for programs that hold that op; with
+        `find` (see `Pattern`), it is not traced at all.
         """
 
         def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
             target = define_op(torch_function)
             self.add(target, implementation, samples=samples, rules=rules, whole=True, **options)
-            self.patterns.append(Pattern(torch_function, self.specs[-1], anchor))
+            self.patterns.append(Pattern(torch_function, self.specs[-1], anchor, find))
             return implementation
 
         return declare

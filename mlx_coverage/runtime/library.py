@@ -60,16 +60,20 @@ def set_options(
     compile: bool | Literal["auto"] | None = None,
     zero_copy: bool | None = None,
     max_array_bytes: int | None = None,
+    cache_bytes: int | None = None,
 ) -> None:
     """Change options of the runtime for the whole process; None leaves one as it is.
 
     Args:
         device: where programs run; only before the first program is loaded.
             Environment: MLX_COVERAGE_DEVICE.
-        compile: run programs under `mx::compile` where they allow it; "auto" does on a
-            GPU. Environment: MLX_COVERAGE_COMPILE, 0 or 1.
+        compile: run programs that are loaded from now on under `mx::compile`, whole or in
+            parts; "auto" does on a GPU. Environment: MLX_COVERAGE_COMPILE, 0 or 1.
         zero_copy: read inputs and weights in place where the device can.
         max_array_bytes: refuse programs that make a larger array.
+        cache_bytes: how much freed memory MLX keeps for later arrays; 256 MiB on a GPU and
+            MLX's own limit on a CPU, unless set here, by MLX_COVERAGE_CACHE_BYTES, or by
+            ExecuTorch's load-time option `cache_bytes`.
 
     Raises:
         OptionRefused: the value is not accepted, or comes too late.
@@ -80,6 +84,7 @@ def set_options(
         "compile": compile,
         "zero_copy": zero_copy,
         "max_array_bytes": max_array_bytes,
+        "cache_bytes": cache_bytes,
     }
     library = _open()
     for name, value in given.items():

@@ -9,6 +9,7 @@ import torch
 
 from mlx_coverage import runtime
 from mlx_coverage.lowering.program import ArrayRef, Call, Kind, NumberRef, Output
+from mlx_coverage.registry.mx import keep_within
 from mlx_coverage.runtime.functions import names
 from tests.runtime.programs import INT64, load_program, make_program, tensor
 
@@ -37,6 +38,7 @@ PYTHON: dict[str, Callable[..., Number]] = {
     "gt": operator.gt,
     "ge": operator.ge,
     "where": lambda condition, a, b: a if condition else b,
+    "within": keep_within,
 }
 INTS = (-7, -2, -1, 0, 1, 2, 3, 7, 2**62, -(2**63), 2**63 - 1)
 FLOATS = (-7.5, -2.5, -0.5, 0.0, 0.5, 1.5, 2.5, 1e300, -3.0)
@@ -45,6 +47,8 @@ FLOATS = (-7.5, -2.5, -0.5, 0.0, 0.5, 1.5, 2.5, 1e300, -3.0)
 def operands(name: str) -> list[tuple[Number, ...]]:
     """Pairs of every kind for binary functions, single numbers for unary ones."""
     numbers = (*INTS, *FLOATS)
+    if name == "within":
+        return [(value, -2, 3) for value in INTS]
     if name == "where":
         return [(1, 2, 3), (0, 2, 3), (0.0, 2.5, 3)]
     if names()[f"host.{name}"] == 1:

@@ -82,10 +82,7 @@ def scaled_dot_product_attention(
     batch, query, key, value, mask = _align(query, key, value, attn_mask, enable_gqa)
     bias, unmasked = _make_mask(mask, is_causal, query, key)
     width = query.shape[-1]
-    fused = is_same_size(width, value.shape[-1]) and any(
-        is_same_size(width, n) for n in _FUSED_SIZES
-    )
-    if not fused or (mask is not None and mask.dtype == mx.float32):
+    if not is_fused(query, value) or (mask is not None and mask.dtype == mx.float32):
         query, key, value = (mx.astype(a, mx.float32) for a in (query, key, value))
     scale = width**-0.5 if scale is None else scale
     result = mx.fast.scaled_dot_product_attention(query, key, value, scale=scale, mask=bias)
@@ -110,6 +107,14 @@ def _align(query, key, value, attn_mask, enable_gqa):
     if attn_mask is not None and attn_mask.ndim > 3:
         attn_mask = _merge(_lead(attn_mask, max(rank, 4)), batch)
     return batch, query, key, value, attn_mask
+
+
+def is_fused(query, value):
+    """Whether MLX has a kernel for the heads' sizes that forms the scores of halves in float32."""
+    width = query.shape[-1]
+    return is_same_size(width, value.shape[-1]) and any(
+        is_same_size(width, n) for n in _FUSED_SIZES
+    )
 
 
 def _lead(a, rank):

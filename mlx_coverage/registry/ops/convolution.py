@@ -67,11 +67,6 @@ def _transpose_weight(weight, groups):
             dtypes=FLOAT - {torch.float32},
             avoids="rounding",
         ),
-        Limitation(
-            "on CUDA the runtime refuses a transposed convolution with a stride",
-            "MLX's CUDA kernels give other numbers for it (docs/findings)",
-            device="gpu",
-        ),
     ),
 )
 def convolution(

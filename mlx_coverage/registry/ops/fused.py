@@ -7,7 +7,6 @@ from torch import Tensor
 
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.normalization import NO_ROWS
 from mlx_coverage.registry.rules import Dtype, Rank, SameDtype
 from mlx_coverage.registry.samples import Number, draw, tensor
 from mlx_coverage.registry.spec import Family
@@ -27,7 +26,6 @@ _NORM: dict[str, Any] = {
         Rank("x", 1),
         Rank("weight", 1, 1),
     ],
-    "limitations": (NO_ROWS,),
     "anchor": torch.ops.aten.rsqrt.default,
 }
 

@@ -25,17 +25,10 @@ from mlx_coverage.registry.shapes import (
     normalize_dim,
     slice_axis,
 )
-from mlx_coverage.registry.spec import Family, Limitation
+from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
 family = Family("indexing")
-
-INT64_SCATTER = Limitation(
-    "it raises on MLX's CUDA build",
-    "GPU scatter does not yet support elements of 64 bits",
-    frozenset({torch.int64}) | COMPLEX,
-    device="gpu",
-)
 
 
 @family.op(
@@ -158,7 +151,6 @@ def _has_one_value(call):
             "indices",
         ),
     ],
-    limitations=(INT64_SCATTER,),
 )
 def index_put(self, indices, values, accumulate=False):
     """index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor"""

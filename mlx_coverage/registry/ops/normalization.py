@@ -44,13 +44,6 @@ _INFINITE_MEAN = Limitation(
 )
 
 
-NO_ROWS = Limitation(
-    "an input without rows raises on MLX's CUDA build",
-    "cudaGraphAddKernelNode refuses the launch",
-    device="gpu",
-)
-
-
 def _floats(*names):
     return [Dtype(name, FLOAT) for name in names]
 
@@ -85,7 +78,7 @@ def _flatten(array):
     ),
     rules=[*_floats("input", "weight", "bias"), Range("normalized_shape", low=1)],
     whole=True,
-    limitations=(_INFINITE_WEIGHT, _OVERFLOW, NO_ROWS),
+    limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )  # fmt: skip
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
     """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor"""  # noqa: E501
@@ -101,7 +94,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_
         sizes=_LAYER_SIZES, **_LAYER, bias=tensor("M", "K", optional=True), eps=_EPS
     ),
     rules=[*_floats("input", "weight", "bias"), Range("normalized_shape", low=1)],
-    limitations=(_INFINITE_MEAN, _OVERFLOW, NO_ROWS),
+    limitations=(_INFINITE_MEAN, _OVERFLOW),
 )  # fmt: skip
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
@@ -114,7 +107,6 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
     aten.rms_norm.default,
     samples=draw(sizes=_LAYER_SIZES, **_LAYER, eps=Number(2.0**-20, 2.0**-7, optional=True)),
     rules=[*_floats("input", "weight"), Range("normalized_shape", low=1)],
-    limitations=(NO_ROWS,),
     whole=True,
 )
 def rms_norm(input, normalized_shape, weight=None, eps=None):

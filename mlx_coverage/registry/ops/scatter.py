@@ -11,7 +11,7 @@ import torch
 from mlx_coverage.registry import reasons
 from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, INDEX, NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.indexing import INDEX_RULES, INT64_SCATTER, crop
+from mlx_coverage.registry.ops.indexing import INDEX_RULES, crop
 from mlx_coverage.registry.ops.operands import as_array, widen_half
 from mlx_coverage.registry.ops.views import IN_ORDER
 from mlx_coverage.registry.rules import Dtype, NonEmpty, Predicate, Range, Rank, SameDtype, Static
@@ -67,7 +67,6 @@ def scatter_along(self, dim, index, src, mode):
         src=tensor("A+X", "K+1"),
     ),
     rules=[Dtype("self", ANY | COMPLEX), SameDtype(("self", "src")), *INDEX_RULES],
-    limitations=(INT64_SCATTER,),
 )
 def scatter_src(self, dim, index, src):
     """scatter(Tensor self, int dim, Tensor index, Tensor src) -> Tensor"""
@@ -84,7 +83,6 @@ def scatter_src(self, dim, index, src):
         value=Number(),
     ),
     rules=[Dtype("self", ANY | COMPLEX), *INDEX_RULES],
-    limitations=(INT64_SCATTER,),
 )
 def scatter_value(self, dim, index, value):
     """scatter(Tensor self, int dim, Tensor index, Scalar value) -> Tensor"""
@@ -105,7 +103,6 @@ REDUCED: dict[str, Any] = {
     aten.scatter_add.default,
     samples=draw(sizes=REDUCED_SIZES, **REDUCED),
     rules=[Dtype("self", NUMBER | COMPLEX), SameDtype(("self", "src")), *INDEX_RULES],
-    limitations=(INT64_SCATTER,),
 )
 def scatter_add(self, dim, index, src):
     """scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor"""
@@ -197,7 +194,7 @@ def masked_scatter(self, mask, source):
     ),
     rules=[Dtype("self", NUMBER | COMPLEX), SameDtype(("self", "source")), Dtype("index", INDEX)],
     whole=True,
-    limitations=(INT64_SCATTER, _LAST_WRITE),
+    limitations=(_LAST_WRITE,),
 )
 def put(self, index, source, accumulate=False):
     """put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor"""
@@ -225,7 +222,6 @@ def put(self, index, source, accumulate=False):
         Static("src"),
     ],
     whole=True,
-    limitations=(INT64_SCATTER,),
 )
 def diagonal_scatter(self, src, offset=0, dim1=0, dim2=1):
     """diagonal_scatter(Tensor self, Tensor src, int offset=0, int dim1=0, int dim2=1) -> Tensor"""
@@ -269,7 +265,6 @@ def _writes_once(call):
         Predicate(_writes_once, reasons.ARGUMENT_VALUE, "no element is written twice", "stride"),
     ],
     whole=True,
-    limitations=(INT64_SCATTER,),
 )
 def as_strided_scatter(self, src, size, stride, storage_offset=None):
     """as_strided_scatter(Tensor self, Tensor src, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor"""  # noqa: E501

@@ -4,7 +4,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import NUMBER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.ops.indexing import INDEX_RULES, INT64_SCATTER, crop
+from mlx_coverage.registry.ops.indexing import INDEX_RULES, crop
 from mlx_coverage.registry.ops.operands import widen_half
 from mlx_coverage.registry.ops.scatter import REDUCED, REDUCED_SIZES, scatter_along
 from mlx_coverage.registry.rules import Dtype, OneOf, Rank, SameDtype
@@ -45,7 +45,6 @@ def _identity(reduce, dtype):
         OneOf("reduce", tuple(_MODES)),
         *INDEX_RULES,
     ],
-    limitations=(INT64_SCATTER,),
 )
 def scatter_reduce(self, dim, index, src, reduce, *, include_self=True):
     """scatter_reduce(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor"""  # noqa: E501
@@ -83,7 +82,6 @@ _COMBINED = {"add": "add", "multiply": "multiply"}
         *INDEX_RULES,
     ],
     whole=True,
-    limitations=(INT64_SCATTER,),
 )
 def scatter_and_combine(self, dim, index, src, *, reduce):
     """scatter(Tensor self, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor"""
@@ -103,7 +101,6 @@ def scatter_and_combine(self, dim, index, src, *, reduce):
     ),
     rules=[Dtype("self", NUMBER), OneOf("reduce", tuple(_COMBINED)), *INDEX_RULES],
     whole=True,
-    limitations=(INT64_SCATTER,),
 )
 def scatter_value_and_combine(self, dim, index, value, *, reduce):
     """scatter(Tensor self, int dim, Tensor index, Scalar value, *, str reduce) -> Tensor"""
@@ -130,7 +127,6 @@ def scatter_value_and_combine(self, dim, index, value, *, reduce):
         Rank("index", 1, 1),
     ],
     whole=True,
-    limitations=(INT64_SCATTER,),
 )
 def index_reduce(self, dim, index, source, reduce, *, include_self=True):
     """index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True) -> Tensor"""  # noqa: E501

@@ -92,6 +92,26 @@ std::optional<mx::array> Call::maybe_array(size_t i) const {
   return is_none(i) ? std::nullopt : std::optional(array(i));
 }
 
+mx::array Call::narrow_constant(size_t i, mx::Dtype dtype) const {
+  const auto wide = array(i);
+  const bool is_slot = at(i).tag == Tag::array && wide.dtype() == mx::float32;
+  const auto found = is_slot ? frame_.narrow.find(static_cast<uint32_t>(at(i).integer))
+                             : frame_.narrow.end();
+  if (found == frame_.narrow.end()) {
+    return wide;
+  }
+  auto& [is_made, value] = found->second;
+  if (!is_made) {
+    const auto narrow = mx::astype(wide, dtype, stream());
+    const auto again = mx::astype(narrow, mx::float32, stream());
+    is_made = true;
+    if (mx::array_equal(again, wide, stream()).item<bool>()) {
+      value = narrow;
+    }
+  }
+  return value && value->dtype() == dtype ? *value : wide;
+}
+
 std::vector<mx::array> Call::arrays(size_t i) const {
   std::vector<mx::array> values;
   for (const auto& item : items(i)) {
@@ -275,6 +295,14 @@ void Call::demand(const mx::array& taken) const {
   const auto fault = mx::where(mx::all(taken, s), none, number, s);
   const auto earlier = frame_.fault.value_or(none);
   frame_.fault = mx::where(mx::equal(earlier, none, s), fault, earlier, s);
+}
+
+void refuse_values(const Function& function) {
+  fail(Error::InvalidArgument, "[", function.name, "] expected ", function.demand, ".");
+}
+
+void Call::refuse_values() const {
+  mlx_coverage::refuse_values(*step_.function);
 }
 
 void Call::refuse(size_t i, const std::string& expected) const {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,29 +34,43 @@ struct Number {
   }
 };
 
+// A constant in a narrower dtype, once that was asked for; none where numbers would be lost.
+struct NarrowConstant {
+  bool is_made = false;
+  std::optional<mx::array> value;
+};
+using NarrowConstants = std::map<uint32_t, NarrowConstant>; // by the slot of each constant
+
 // The values of one execution.
 struct Frame {
   std::vector<std::optional<mx::array>> arrays;
   std::vector<Number> numbers;
   const std::vector<mx::array>& scalars;
   mx::Stream stream;
+  NarrowConstants& narrow; // of the delegate, values filled on demand
   size_t step = 0; // the number of the one that runs
   // The number of a step that was given values that it does not take, from 1; 0 for none. It is
   // known only when the results are: the first of several wins.
   std::optional<mx::array> fault = std::nullopt;
 };
 
+// Throws: a step was given values that its function does not take.
+[[noreturn]] void refuse_values(const Function& function);
+
 // Reads arguments by position and converts them as MLX's Python binding does. Everything that
 // does not fit throws: "[function] argument i: expected ..., came ...".
 class Call {
  public:
-  Call(const Step& step, Frame& frame) : step_(step), frame_(frame) {}
+  Call(const Step& step, Frame& frame) : step_(step), frame_(frame), stream_(frame.stream) {}
 
   mx::Stream stream() const {
-    return frame_.stream;
+    return stream_;
   }
   bool on_cpu() const {
-    return frame_.stream.device == mx::Device::cpu;
+    return stream_.device == mx::Device::cpu;
+  }
+  void move_to(mx::Stream stream) {
+    stream_ = stream;
   }
   size_t results() const {
     return step_.results.size();
@@ -75,6 +90,9 @@ class Call {
   // A Python number becomes an array of `dtype` where that dtype can hold it, else of its own.
   mx::array array(size_t i, std::optional<mx::Dtype> dtype = std::nullopt) const;
   std::optional<mx::array> maybe_array(size_t i) const;
+  // A float32 constant in a narrower dtype, where that holds every number of it; else as it is. Made
+  // once for each constant.
+  mx::array narrow_constant(size_t i, mx::Dtype dtype) const;
   std::vector<mx::array> arrays(size_t i) const;
   // Two operands: a Python number takes the dtype of the other operand, if that is an array.
   std::pair<mx::array, mx::array> operands(size_t i, size_t j) const;
@@ -126,6 +144,8 @@ class Call {
   // function's row says.
   void demand(const mx::array& taken) const;
 
+  // Throws what `demand` would.
+  [[noreturn]] void refuse_values() const;
   // Throws: argument i is not what was expected.
   [[noreturn]] void refuse(size_t i, const std::string& expected) const;
   // Throws: `sentence`, opened by the function's name.
@@ -140,6 +160,7 @@ class Call {
 
   const Step& step_;
   Frame& frame_;
+  mx::Stream stream_;
 };
 
 } // namespace mlx_coverage

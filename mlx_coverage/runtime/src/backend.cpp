@@ -66,6 +66,16 @@ Error guard(Body body) noexcept {
   }
 }
 
+// Options that ExecuTorch was given for this program; they hold for the process, as MLX's do.
+void set_load_options(const et::BackendInitContext& context) {
+  constexpr const char* name = "cache_bytes";
+  if (const auto bytes = context.get_runtime_spec<int>(name); bytes.ok()) {
+    Process::get().set_option(name, std::to_string(*bytes));
+  } else if (const auto text = context.get_runtime_spec<const char*>(name); text.ok()) {
+    Process::get().set_option(name, *text);
+  }
+}
+
 class Backend final : public et::BackendInterface {
  public:
   bool is_available() const override {
@@ -78,6 +88,7 @@ class Backend final : public et::BackendInterface {
       et::ArrayRef<et::CompileSpec>) const override {
     std::unique_ptr<Delegate> delegate;
     const Error error = guard([&] {
+      set_load_options(context);
       delegate = std::make_unique<Delegate>(context, payload->data(), payload->size());
     });
     if (error != Error::Ok) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string_view>
-#include <unordered_set>
+#include <vector>
 
 #include <mlx/primitives.h>
 
@@ -67,13 +67,13 @@ bool is_view(const mx::array& array, std::string_view maker) {
       (maker == "Reshape" && only_splits(array.inputs()[0].shape(), array.shape()));
 }
 
-[[noreturn]] void refuse_memory(const std::string& holder, const mx::array& array) {
+[[noreturn]] void refuse_memory(std::string_view holder, const mx::array& array) {
   fail(Error::MemoryAllocationFailed, "[", holder, "] needs memory for an array of shape ",
        array.shape(), " of ", array.dtype(), ", above the limit of ",
        Process::get().max_array_bytes(), " bytes (max_array_bytes).");
 }
 
-void expect_sizes(const std::string& holder, const mx::array& array) {
+void expect_sizes(std::string_view holder, const mx::array& array) {
   for (const auto size : array.shape()) {
     if (size < 0) {
       fail(Error::InvalidProgram, "[", holder, "] came to the shape ", array.shape(), ".");
@@ -83,7 +83,7 @@ void expect_sizes(const std::string& holder, const mx::array& array) {
 
 // MLX multiplies and adds sizes in 32 bits, where they may wrap.
 void expect_all_elements(
-    const std::string& holder, const mx::array& array, std::string_view maker) {
+    std::string_view holder, const mx::array& array, std::string_view maker) {
   constexpr std::string_view keepers[] = {"Concatenate", "Flatten", "Reshape", "Unflatten"};
   if (!is_one_of(keepers, maker)) {
     return;
@@ -109,39 +109,62 @@ bool reads_in_place(
       count_bytes(view) / kMostReads <= Process::get().max_array_bytes();
 }
 
-void collect_ids(
-    const Argument& argument, const Frame& frame, std::unordered_set<std::uintptr_t>& ids) {
+// A few numbers: to look through them costs less than a set's memory.
+using Ids = std::vector<std::uintptr_t>;
+
+void collect_ids(const Argument& argument, const Frame& frame, Ids& ids) {
   if (argument.tag == Tag::array) {
-    ids.insert(frame.arrays[argument.integer]->id());
+    ids.push_back(frame.arrays[argument.integer]->id());
   }
   for (const auto& item : argument.items) {
     collect_ids(item, frame, ids);
   }
 }
 
+// Whether the host can read the elements, in order, before anything is evaluated: of an input, a
+// state or a constant.
+bool is_at_hand(const mx::array& indices) {
+  return indices.is_available() && indices.flags().row_contiguous;
+}
+
+template <typename T>
+void expect_inside(const Call& call, const mx::array& indices, int64_t size) {
+  const T* first = indices.data<T>();
+  const auto is_inside = [size](int64_t index) { return -size <= index && index < size; };
+  if (!std::all_of(first, first + indices.size(), is_inside)) {
+    call.refuse_values();
+  }
+}
+
 } // namespace
 
-void expect_memory(const std::string& holder, const mx::array& array) {
+void expect_memory(std::string_view holder, const mx::array& array) {
   if (count_bytes(array) > Process::get().max_array_bytes()) {
     refuse_memory(holder, array);
   }
 }
 
-void check_memory(
-    const Step& step, const Frame& frame, const std::vector<mx::array>& results) {
-  const std::string name = step.function->name;
+void check_memory(const Step& step, const Frame& frame, const mx::array* results, size_t count) {
+  const std::string_view name = step.function->name;
   const uint64_t most = Process::get().max_array_bytes();
-  std::unordered_set<std::uintptr_t> seen;
+  // Kept between calls, which are many and short; the lock of all MLX work is held.
+  static Ids seen;
+  static std::vector<const mx::array*> pending;
+  seen.clear();
+  pending.clear();
   for (const auto& argument : step.arguments) {
     collect_ids(argument, frame, seen);
   }
-  Arrays pending = results;
+  for (size_t i = 0; i < count; ++i) {
+    pending.push_back(results + i);
+  }
   while (!pending.empty()) {
-    const mx::array array = std::move(pending.back());
+    const mx::array& array = *pending.back();
     pending.pop_back();
-    if (!seen.insert(array.id()).second) {
+    if (std::find(seen.begin(), seen.end(), array.id()) != seen.end()) {
       continue;
     }
+    seen.push_back(array.id());
     expect_sizes(name, array);
     const bool is_lazy = array.has_primitive();
     const std::string_view maker = is_lazy ? array.primitive().name() : "";
@@ -158,7 +181,7 @@ void check_memory(
       if (count_bytes(input) > most && !reads_in_place(array, maker, input, frame.stream)) {
         refuse_memory(name, input);
       }
-      pending.push_back(input);
+      pending.push_back(&input);
     }
   }
 }
@@ -172,6 +195,14 @@ mx::array bound_indices(const Call& call, const mx::array& indices, int size) {
                 std::to_string(indices.size()) + ".");
   }
   if (!call.on_cpu() || indices.size() == 0) {
+    return indices;
+  }
+  if (indices.dtype() == mx::int64 && is_at_hand(indices)) {
+    expect_inside<int64_t>(call, indices, size);
+    return indices;
+  }
+  if (indices.dtype() == mx::int32 && is_at_hand(indices)) {
+    expect_inside<int32_t>(call, indices, size);
     return indices;
   }
   const auto s = call.stream();

@@ -2,6 +2,8 @@
 // would end the process.
 #pragma once
 
+#include <string_view>
+
 #include "arguments.h"
 
 namespace mlx_coverage {
@@ -23,10 +25,10 @@ mx::array bound_starts(
     const mx::Shape& sizes);
 
 // Throws unless `array` can be held in memory: max_array_bytes at most.
-void expect_memory(const std::string& holder, const mx::array& array);
+void expect_memory(std::string_view holder, const mx::array& array);
 
 // Throws unless each array that a step made on the way to its results can be held in memory. A view
 // of another array takes none, as long as what reads it takes its strides as they are.
-void check_memory(const Step& step, const Frame& frame, const std::vector<mx::array>& results);
+void check_memory(const Step& step, const Frame& frame, const mx::array* results, size_t count);
 
 } // namespace mlx_coverage

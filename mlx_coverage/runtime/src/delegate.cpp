@@ -73,7 +73,7 @@ void store(Frame& frame, const Step& step, std::vector<mx::array> arrays) {
     fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
          " results, came ", arrays.size(), ".");
   }
-  check_memory(step, frame, arrays);
+  check_memory(step, frame, arrays.data(), arrays.size());
   for (size_t i = 0; i < arrays.size(); ++i) {
     frame.arrays[step.results[i]] = std::move(arrays[i]);
   }
@@ -84,7 +84,7 @@ void store(Frame& frame, const Step& step, mx::array array) {
     fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
          " results, came 1.");
   }
-  check_memory(step, frame, {array});
+  check_memory(step, frame, &array, 1);
   frame.arrays[step.results[0]] = std::move(array);
 }
 
@@ -125,6 +125,12 @@ EValue make_value(Number number, Kind kind, size_t index) {
   fail(Error::InvalidArgument, "[", function.name, "] ", sentence);
 }
 
+void release(const Step& step, Frame& frame) {
+  for (const uint32_t slot : step.released) {
+    frame.arrays[slot].reset();
+  }
+}
+
 // Memory that is nobody else's: state outlives the caller's tensors and the mapped weights.
 mx::array detach(const mx::array& array, mx::Stream s) {
   if (owns_memory(array)) {
@@ -149,10 +155,15 @@ Delegate::Delegate(BackendInitContext& context, const void* payload, size_t size
   }
   load_constants(context);
   load_states(context, hash_bytes(static_cast<const uint8_t*>(payload), size));
+  is_whole_ = process.compiles() && program_.is_pure();
+  if (process.compiles() && !is_whole_) {
+    groups_ = group_elementwise(program_);
+  }
 }
 
 void Delegate::load_constants(BackendInitContext& context) {
   for (const auto& constant : program_.constants) {
+    narrow_[constant.slot];
     const mx::Dtype dtype = to_mlx_dtype(constant.type.dtype);
     const size_t bytes = constant.type.bytes();
     if (bytes == 0) {
@@ -227,8 +238,7 @@ void Delegate::execute(Span<EValue*> arguments) {
     }
   }
 
-  const bool compiles = process.compiles() && program_.is_pure();
-  Results results = compiles ? run_compiled(tensors) : run_directly(tensors, numbers);
+  Results results = is_whole_ ? run_compiled(tensors) : run_directly(tensors, numbers);
   check_updates(results.updates);
 
   const auto outputs = arguments.begin() + program_.inputs.size();
@@ -292,8 +302,7 @@ void Delegate::evaluate(Results& results, const Arrays& arranged) {
 void Delegate::check_fault(mx::array fault) const {
   const auto number = fault.item<int32_t>();
   if (number > 0) {
-    const Function& function = *program_.steps[static_cast<size_t>(number) - 1].function;
-    fail(Error::InvalidArgument, "[", function.name, "] expected ", function.demand, ".");
+    refuse_values(*program_.steps[static_cast<size_t>(number) - 1].function);
   }
 }
 
@@ -321,8 +330,8 @@ void Delegate::check_updates(const Arrays& updates) const {
   }
 }
 
-Frame Delegate::make_frame() const {
-  Frame frame{{}, {}, scalars_, Process::get().stream()};
+Frame Delegate::make_frame() {
+  Frame frame{{}, {}, scalars_, Process::get().stream(), narrow_};
   frame.arrays.resize(program_.array_slots);
   frame.numbers.resize(program_.number_slots);
   for (size_t i = 0; i < constants_.size(); ++i) {
@@ -331,22 +340,46 @@ Frame Delegate::make_frame() const {
   return frame;
 }
 
-Delegate::Results Delegate::run(Frame& frame) const {
-  for (const auto& step : program_.steps) {
-    const Call call(step, frame);
-    ++frame.step;
-    try {
-      std::visit([&](auto function) { store(frame, step, function(call)); }, step.function->run);
-    } catch (const Failure&) {
-      throw;
-    } catch (const std::bad_alloc&) {
-      throw;
-    } catch (const std::exception& error) {
-      explain(*step.function, error);
+void Delegate::run_step(const Step& step, Frame& frame) {
+  Call call(step, frame);
+  ++frame.step;
+  try {
+    if (step.function->cpu_only != nullptr && !call.on_cpu() && step.function->cpu_only(call)) {
+      call.move_to(Process::get().cpu_stream());
     }
-    for (const uint32_t slot : step.released) {
-      frame.arrays[slot].reset();
+    std::visit([&](auto function) { store(frame, step, function(call)); }, step.function->run);
+  } catch (const Failure&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    explain(*step.function, error);
+  }
+}
+
+void Delegate::run_group(const Group& group, Frame& frame) {
+  Arrays inputs;
+  for (const uint32_t slot : group.inputs) {
+    inputs.push_back(*frame.arrays[slot]);
+  }
+  const size_t number = static_cast<size_t>(&group - groups_.data());
+  frame.arrays[group.result] = compile_for_this_thread().groups[number](inputs)[0];
+  frame.step += group.last - group.first;
+}
+
+Delegate::Results Delegate::run(Frame& frame) {
+  auto group = groups_.begin();
+  for (size_t i = 0; i < program_.steps.size(); ++i) {
+    if (group != groups_.end() && group->first == i) {
+      run_group(*group, frame);
+      for (; i + 1 < group->last; ++i) {
+        release(program_.steps[i], frame);
+      }
+      ++group;
+    } else {
+      run_step(program_.steps[i], frame);
     }
+    release(program_.steps[i], frame);
   }
   Results results;
   for (const auto& output : program_.outputs) {
@@ -364,7 +397,7 @@ Delegate::Results Delegate::run(Frame& frame) const {
 }
 
 Delegate::Results Delegate::run_directly(
-    const Arrays& tensors, const std::vector<Number>& numbers) const {
+    const Arrays& tensors, const std::vector<Number>& numbers) {
   Frame frame = make_frame();
   size_t tensor = 0;
   size_t number = 0;
@@ -387,7 +420,7 @@ Delegate::Results Delegate::run_compiled(const Arrays& tensors) {
     inputs.push_back(*state->array);
   }
   Results results;
-  results.outputs = compile_for_this_thread()(inputs);
+  results.outputs = compile_for_this_thread().whole(inputs);
   if (results.outputs.size() > program_.outputs.size() + program_.updates.size()) {
     results.fault = results.outputs.back();
     results.outputs.pop_back();
@@ -398,10 +431,10 @@ Delegate::Results Delegate::run_compiled(const Arrays& tensors) {
   return results;
 }
 
-const Delegate::Compiled& Delegate::compile_for_this_thread() {
+const Delegate::PerThread& Delegate::compile_for_this_thread() {
   const ThreadToken& token = this_thread_token();
   if (const auto found = compiled_.find(token.number); found != compiled_.end()) {
-    return found->second.function;
+    return found->second;
   }
   std::erase_if(compiled_, [](const auto& entry) { return entry.second.alive.expired(); });
   const Compiled program = [this](const Arrays& inputs) {
@@ -422,8 +455,26 @@ const Delegate::Compiled& Delegate::compile_for_this_thread() {
     }
     return all;
   };
-  const auto entry = compiled_.emplace(token.number, PerThread{token.alive, mx::compile(program)});
-  return entry.first->second.function;
+  PerThread made{token.alive, mx::compile(program), {}};
+  for (const auto& group : groups_) {
+    made.groups.push_back(compile_group(group));
+  }
+  return compiled_.emplace(token.number, std::move(made)).first->second;
+}
+
+Delegate::Compiled Delegate::compile_group(const Group& group) {
+  const Compiled run = [this, &group](const Arrays& inputs) {
+    ++Process::get().counters.compiled_programs;
+    Frame frame = make_frame();
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      frame.arrays[group.inputs[i]] = inputs[i];
+    }
+    for (size_t i = group.first; i < group.last; ++i) {
+      run_step(program_.steps[i], frame);
+    }
+    return Arrays{*frame.arrays[group.result]};
+  };
+  return mx::compile(run);
 }
 
 } // namespace mlx_coverage

@@ -11,6 +11,7 @@
 #include <mlx/mlx.h>
 
 #include "arguments.h"
+#include "fusion.h"
 #include "program.h"
 #include "session.h"
 
@@ -29,6 +30,14 @@ class Delegate {
   using Arrays = std::vector<mx::array>;
   using Compiled = std::function<Arrays(const Arrays&)>;
 
+  // MLX keeps what it compiled per thread, keyed by the address of the function, and forgets it
+  // where the function was made: so one function for each thread, made and used on that thread.
+  struct PerThread {
+    std::weak_ptr<void> alive;
+    Compiled whole;
+    std::vector<Compiled> groups;
+  };
+
   struct Results {
     Arrays outputs; // one for each tensor output, in order
     Arrays updates; // one for each update, in order
@@ -41,11 +50,14 @@ class Delegate {
   static std::optional<mx::array> read_initial(
       executorch::runtime::BackendInitContext& context, const State& state);
 
-  Frame make_frame() const;
-  Results run(Frame& frame) const;
-  Results run_directly(const Arrays& tensors, const std::vector<Number>& numbers) const;
+  Frame make_frame();
+  static void run_step(const Step& step, Frame& frame);
+  void run_group(const Group& group, Frame& frame);
+  Results run(Frame& frame);
+  Results run_directly(const Arrays& tensors, const std::vector<Number>& numbers);
   Results run_compiled(const Arrays& tensors);
-  const Compiled& compile_for_this_thread();
+  const PerThread& compile_for_this_thread();
+  Compiled compile_group(const Group& group);
 
   void evaluate(Results& results, const Arrays& arranged);
   void find_states();
@@ -55,18 +67,15 @@ class Delegate {
   Program program_;
   std::vector<executorch::runtime::FreeableBuffer> memory_; // what constants_ may point into
   Arrays constants_;
+  NarrowConstants narrow_;
   Arrays scalars_;
   std::shared_ptr<SharedBuffers> shared_; // of the program, when it shares buffers
   std::vector<std::shared_ptr<Buffer>> buffers_;
   std::optional<SessionNumber> session_; // of each call; that of the calling thread without one
   std::vector<Value*> states_; // of the buffers, in the session of the call
 
-  // MLX keeps what it compiled per thread, keyed by the address of the function, and forgets it
-  // where the function was made: so one function for each thread, made and used on that thread.
-  struct PerThread {
-    std::weak_ptr<void> alive;
-    Compiled function;
-  };
+  bool is_whole_ = false; // runs under mx::compile as it is; else its groups do
+  std::vector<Group> groups_;
   std::map<uint64_t, PerThread> compiled_;
 };
 

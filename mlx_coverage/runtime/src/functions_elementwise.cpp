@@ -1,6 +1,8 @@
 // Elementwise functions, comparisons and casts.
 #include "functions.h"
 
+#include <string_view>
+
 namespace mlx_coverage {
 
 namespace {
@@ -79,10 +81,16 @@ Arrays divmod(const Call& c) {
   return mx::divmod(a, b, c.stream());
 }
 
+// All but what looks at an array as a whole, or may fail.
+bool is_elementwise(const Function& row) {
+  const std::string_view name = row.name;
+  return row.demand == nullptr && name != "array_equal" && name != "allclose" && name != "view";
+}
+
 } // namespace
 
 Rows elementwise_functions() {
-  return {
+  Rows rows{
       {"abs", 1, unary<mx::abs>},
       {"arccos", 1, unary<mx::arccos>},
       {"acos", 1, unary<mx::arccos>},
@@ -175,6 +183,10 @@ Rows elementwise_functions() {
       {"view", 2, [](const Call& c) { return mx::view(c.array(0), c.dtype(1), c.stream()); }},
       {"where", 3, where},
   };
+  for (auto& row : rows) {
+    row.elementwise = is_elementwise(row);
+  }
+  return rows;
 }
 
 } // namespace mlx_coverage

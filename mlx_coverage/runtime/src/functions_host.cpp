@@ -3,6 +3,13 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <string_view>
+#include <tuple>
+
+#include <mlx/primitives.h>
+
+#include "failure.h"
 
 namespace mlx_coverage {
 
@@ -160,14 +167,64 @@ Number neg(const Call& c) {
   return Number::of(-value.integer);
 }
 
+Number within(const Call& c) {
+  const int64_t value = c.number(0).integer;
+  const int64_t low = c.number(1).integer;
+  const int64_t high = c.number(2).integer;
+  if (c.number(0).is_real || value < low || value > high) {
+    fail(Error::InvalidArgument, "[host.within] expected a position from ", low, " to ", high,
+         ", came ", c.number(0).as_real(), ".");
+  }
+  return c.number(0);
+}
+
 Number size(const Call& c) {
   const auto a = c.array(0);
   const int axis = mx::normalize_axis_index(c.integer(1), a.ndim(), "[host.size] ");
   return Number::of(int64_t{a.shape(axis)});
 }
 
+// An element of an array that is in memory already.
+struct Element {
+  mx::array array;
+  int64_t place; // in elements
+};
+
+// The one element of `a`, seen through views: what an input or a state holds needs no evaluation.
+std::optional<Element> find_element(mx::array a) {
+  while (!a.is_available()) {
+    if (!a.has_primitive() || a.inputs().size() != 1) {
+      return std::nullopt;
+    }
+    const std::string_view name = a.primitive().name();
+    const mx::array source = a.inputs()[0];
+    if (source.size() == 1 && (name == "Slice" || name == "Squeeze" || name == "ExpandDims" ||
+                               name == "Reshape" || name == "Broadcast")) {
+      a = source;
+    } else if (name == "Slice" && source.is_available()) {
+      const auto start = std::get<0>(static_cast<mx::Slice&>(a.primitive()).state());
+      int64_t place = 0;
+      for (size_t axis = 0; axis < start.size(); ++axis) {
+        place += int64_t{start[axis]} * source.strides(static_cast<int>(axis));
+      }
+      return Element{source, place};
+    } else {
+      return std::nullopt;
+    }
+  }
+  return Element{a, 0};
+}
+
 Number item(const Call& c) {
   const auto a = c.array(0);
+  if (a.size() == 1 && (a.dtype() == mx::int64 || a.dtype() == mx::int32)) {
+    if (auto found = find_element(a)) {
+      auto& [array, place] = *found;
+      return Number::of(
+          a.dtype() == mx::int64 ? array.data<int64_t>()[place]
+                                 : int64_t{array.data<int32_t>()[place]});
+    }
+  }
   if (a.size() != 1) {
     c.refuse("expected one element, came " + std::to_string(a.size()) + ".");
   }
@@ -206,6 +263,7 @@ Rows host_functions() {
       {"host.min", 2, [](const Call& c) { return order(c) == 1 ? c.number(1) : c.number(0); }},
       {"host.max", 2, [](const Call& c) { return order(c) == -1 ? c.number(1) : c.number(0); }},
       {"host.neg", 1, neg},
+      {"host.within", 3, within},
       {"host.int", 1, to_whole<std::trunc>},
       {"host.float", 1, [](const Call& c) { return Number::of(c.number(0).as_real()); }},
       {"host.floor", 1, to_whole<std::floor>},

@@ -45,6 +45,9 @@ mx::array slice(const Call& c) {
 mx::array slice_update(const Call& c) {
   const auto a = c.array(0);
   auto range = read_range(c, 2, a);
+  if (mx::slice(a, range.start, range.stop, range.strides, c.stream()).size() == 0) {
+    return a; // nothing to write; a GPU's kernel is not made for it
+  }
   return mx::slice_update(a, c.array(1), range.start, range.stop, range.strides, c.stream());
 }
 
@@ -139,6 +142,11 @@ mx::array scatter(const Call& c) {
   c.refuse("expected mode set, add, multiply, maximum or minimum, came '" + mode + "'.");
 }
 
+// MLX's GPU kernels write no elements of 8 bytes.
+bool has_wide_elements(const Call& c) {
+  return c.array(0).itemsize() == 8;
+}
+
 mx::array take(const Call& c) {
   auto a = c.array(0);
   int axis = 0;
@@ -188,7 +196,7 @@ Rows indexing_functions() {
       {"indexing.slice", 4, slice},
       {"indexing.slice_update", 5, slice_update},
       {"indexing.gather", 2, gather, INDICES},
-      {"indexing.scatter", 4, scatter, INDICES},
+      {"indexing.scatter", 4, scatter, INDICES, has_wide_elements},
       {"diag", 2, [](const Call& c) { return mx::diag(c.array(0), c.integer(1), c.stream()); }},
       {"diagonal", 4,
        [](const Call& c) {

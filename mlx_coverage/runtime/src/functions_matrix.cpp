@@ -108,11 +108,16 @@ mx::array gather_qqmm(const Call& c) {
 
 mx::array quantized_matmul(const Call& c) {
   const auto packing = read_packing(c, 5);
+  const auto x = c.array(0);
+  // MLX computes in the dtype of the scales. Its CPU kernel sums in it, too, and must have them
+  // wide; a GPU sums halves in float32, and is fast where the scales are in the dtype of `x`.
+  const bool narrow = !c.on_cpu() && x.itemsize() == 2;
+  const auto read = [&](size_t i) { return narrow ? c.narrow_constant(i, x.dtype()) : c.array(i); };
   const auto result = mx::quantized_matmul(
-      c.array(0),
+      x,
       c.array(1),
-      c.array(2),
-      c.maybe_array(3),
+      read(2),
+      c.is_none(3) ? std::nullopt : std::optional(read(3)),
       c.flag(4),
       packing.group_size,
       packing.bits,

@@ -43,11 +43,15 @@ bool parse_switch(const std::string& option, const std::string& value) {
   return value == "1";
 }
 
-uint64_t parse_size(const std::string& option, const std::string& value) {
+// Of freed memory that MLX keeps for later arrays on a GPU. Its own limit there is all memory, which
+// prompts of many lengths, whose arrays fit no other, would fill. (On a CPU it is 32 MiB.)
+constexpr uint64_t kCacheBytes = uint64_t{256} << 20;
+
+uint64_t parse_size(const std::string& option, const std::string& value, uint64_t least) {
   char* end = nullptr;
   errno = 0;
   const unsigned long long size = std::strtoull(value.c_str(), &end, 10);
-  if (value.empty() || value[0] == '-' || *end != '\0' || errno != 0 || size == 0) {
+  if (value.empty() || value[0] == '-' || *end != '\0' || errno != 0 || size < least) {
     fail(Error::InvalidArgument, "[", option, "] expected a number of bytes, came '", value, "'.");
   }
   return size;
@@ -64,7 +68,8 @@ Process::Process() : max_array_bytes_(measure_memory()) {
   device_ = choose_device("auto");
   // A wrong value in the environment must not stop a host from starting: report and go on.
   for (const auto& [variable, option] :
-       {std::pair{"MLX_COVERAGE_DEVICE", "device"}, std::pair{"MLX_COVERAGE_COMPILE", "compile"}}) {
+       {std::pair{"MLX_COVERAGE_DEVICE", "device"}, std::pair{"MLX_COVERAGE_COMPILE", "compile"},
+        std::pair{"MLX_COVERAGE_CACHE_BYTES", "cache_bytes"}}) {
     const char* value = std::getenv(variable);
     if (value == nullptr || *value == '\0') {
       continue;
@@ -84,11 +89,26 @@ mx::Stream Process::stream() {
     stream = stream_.load(std::memory_order_relaxed);
     if (stream == nullptr) {
       stream = new mx::Stream(mx::new_thread_unsafe_stream(device_));
+      if (cache_bytes_ || device_ == mx::Device::gpu) {
+        mx::set_cache_limit(cache_bytes_.value_or(kCacheBytes));
+      }
       owner_ = getpid();
       stream_.store(stream, std::memory_order_release);
     }
   }
   return *stream;
+}
+
+mx::Stream Process::cpu_stream() {
+  const mx::Stream main = stream();
+  if (main.device == mx::Device::cpu) {
+    return main;
+  }
+  std::lock_guard lock(mutex_);
+  if (!cpu_stream_) {
+    cpu_stream_ = mx::new_thread_unsafe_stream(mx::Device::cpu);
+  }
+  return *cpu_stream_;
 }
 
 bool Process::is_forked() const {
@@ -118,10 +138,12 @@ bool Process::compiles() {
 }
 
 void Process::drain() noexcept {
-  try {
-    mx::synchronize(stream());
-  } catch (...) {
-    // The error belongs to the call that failed, which has reported it.
+  for (const mx::Stream s : {stream(), cpu_stream()}) {
+    try {
+      mx::synchronize(s);
+    } catch (...) {
+      // The error belongs to the call that failed, which has reported it.
+    }
   }
 }
 
@@ -140,11 +162,16 @@ void Process::set_option(const std::string& name, const std::string& value) {
   } else if (name == "zero_copy") {
     zero_copy_ = parse_switch("zero_copy", value);
   } else if (name == "max_array_bytes") {
-    max_array_bytes_ = parse_size("max_array_bytes", value);
+    max_array_bytes_ = parse_size("max_array_bytes", value, 1);
+  } else if (name == "cache_bytes") {
+    cache_bytes_ = parse_size("cache_bytes", value, 0);
+    if (stream_.load() != nullptr) {
+      mx::set_cache_limit(*cache_bytes_);
+    }
   } else {
     fail(
         Error::InvalidArgument,
-        "[set_option] expected device, compile, zero_copy or max_array_bytes, came '",
+        "[set_option] expected device, compile, zero_copy, max_array_bytes or cache_bytes, came '",
         name,
         "'.");
   }

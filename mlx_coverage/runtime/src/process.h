@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include <mlx/mlx.h>
@@ -43,6 +44,9 @@ class Process {
   mx::Stream stream();
   mx::Device device();
 
+  // For what MLX has on a CPU only; the stream of all delegates where they run there.
+  mx::Stream cpu_stream();
+
   // Whether the process was forked from the one that runs MLX: its threads were left behind there,
   // so that waiting for them would last for ever.
   bool is_forked() const;
@@ -69,10 +73,12 @@ class Process {
   std::mutex mutex_;
   mx::Device device_{mx::Device::cpu};
   std::atomic<mx::Stream*> stream_{nullptr};
+  std::optional<mx::Stream> cpu_stream_; // beside a GPU's, once it is needed
   std::atomic<int64_t> owner_{0}; // the process that made the stream
   std::atomic<Choice> compile_{Choice::automatic};
   std::atomic<bool> zero_copy_{true};
   std::atomic<uint64_t> max_array_bytes_;
+  std::optional<uint64_t> cache_bytes_; // none: the device's default
 };
 
 // The sentence that mlx_coverage_last_error() returns on this thread.
