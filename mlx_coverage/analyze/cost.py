@@ -6,6 +6,8 @@ or elements by index reads as much as it writes, as in XLA's HloCostAnalysis.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -21,6 +23,7 @@ from mlx_coverage.registry.call import Target, canonicalize
 
 # A size from here on is no bound: torch.export puts sys.maxsize - 1 where it knows none.
 _UNBOUNDED = 2**62
+_given: ContextVar[Mapping[Any, int] | None] = ContextVar("_given", default=None)
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,41 @@ def describe_value(value: Any) -> str:
     return ", ".join(texts)
 
 
+@contextmanager
+def sizes(values: Mapping[Any, int]) -> Iterator[None]:
+    """Let symbols have other values than those of the example inputs for a while."""
+    token = _given.set(values)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
 def evaluate_size(size: int | torch.SymInt) -> int:
-    """A size; a symbolic one as in the example inputs, one that depends on data as `SizeHint`s."""
+    """A size; a symbolic one as in the example inputs, one that depends on data as `SizeHint`s.
+
+    Within `sizes`, its symbols have the values given there.
+    """
     if isinstance(size, int):
         return size
-    if size.node.has_hint():
+    given, symbols = _given.get() or {}, size.node.expr.free_symbols
+    if given.keys().isdisjoint(symbols) and size.node.has_hint():
         return int(size.node.hint)
     environment = size.node.shape_env
-    values = {
-        symbol: _evaluate(symbol, environment).value for symbol in size.node.expr.free_symbols
-    }
+    values = {s: given[s] if s in given else _evaluate(s, environment).value for s in symbols}
     return int(size.node.expr.xreplace(values))
+
+
+def find_upper_bounds(values: Iterable[Any]) -> dict[Any, int] | None:
+    """The upper bound of each symbol in the shapes of tensors; None where one has none."""
+    bounds: dict[Any, int] = {}
+    for size in (size for value in values for t in _list_tensors(value) for size in t.shape):
+        for symbol in size.node.expr.free_symbols if isinstance(size, torch.SymInt) else ():
+            upper = size.node.shape_env.bound_sympy(symbol).upper
+            if not upper.is_Integer or upper >= _UNBOUNDED:
+                return None
+            bounds[symbol] = int(upper)
+    return bounds
 
 
 def _evaluate(symbol: Any, environment: Any) -> SizeHint:

@@ -176,7 +176,8 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
     for refusal in refusals:
         said = refusal.describe() if isinstance(refusal, CaptureError) else str(refusal)
         console.say(said)
-    return report, exits.MODEL_FAILED if refusals else exits.PASSED
+    runs = report.outcome == "lowers" and not refusals
+    return report, exits.PASSED if runs else exits.MODEL_FAILED
 
 
 def _capture(
