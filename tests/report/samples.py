@@ -141,7 +141,7 @@ def make_report(text: str = "plain") -> CoverageReport:
             4 * GIB,
             9 * GIB,
             (Fit("8 GB", 5 * GIB, False), Fit("24 GB", 18 * GIB, True)),
-        ),  # fmt: skip
+        ),
         what_ifs=(WhatIf(f"--exclude aten.{text}.default", 74, 1, 0, 7 * GIB),),
     )
 

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
+from mlx_coverage.analyze.capture import export_methods, plan_methods
 from mlx_coverage.analyze.failures import InputError
 from mlx_coverage.analyze.load import Exportable, open_model
+from mlx_coverage.analyze.summarize import summarize
 from mlx_coverage.analyze.sweep import read_tasks
+from mlx_coverage.lowering.partitioner import MLXPartitioner
 from mlx_coverage.zoo import PRESETS
 from mlx_coverage.zoo.preset import merge
 
@@ -97,3 +100,15 @@ def test_merge_goes_into_configurations_inside_configurations() -> None:
     old = {"text": {"layers": 2, "heads": 4}, "labels": 10}
     assert merge(old, {"text": {"layers": 1}}) == {"text": {"layers": 1, "heads": 4}, "labels": 10}
     assert old["text"] == {"layers": 2, "heads": 4}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_figures_of_a_preset_leave_next_to_nothing_out(name: str) -> None:
+    if PRESETS[name].find_missing():
+        pytest.skip("the extra zoo is not installed")
+    with open_model(f"zoo:{name}@small") as methods:
+        report = summarize(name, plan_methods(export_methods(methods), MLXPartitioner))
+    assert report.missing == ()
+    assert report.total.unmodelled < 0.05 * report.nodes
+    assert report.total.flops > 0
+    assert report.memory.weight_bytes > 0
