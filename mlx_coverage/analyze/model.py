@@ -747,6 +747,14 @@ class CoverageReport:
         return sum(method.partitions for method in self.methods)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether each method that has work is one delegate, with nothing beside it."""
+        methods = [method for method in self.methods if method.nodes]
+        return bool(methods) and all(
+            len(m.segments) == 1 and m.delegated == m.nodes for m in methods
+        )
+
+    @property
     def failure(self) -> Stage | None:
         """The stage that failed, if one did."""
         return next((stage for stage in self.stages if stage.status == "failed"), None)

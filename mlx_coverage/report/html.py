@@ -49,6 +49,7 @@ from mlx_coverage.report.verdict import (
     describe_reach,
     describe_refusals,
     describe_slow,
+    describe_speed,
     describe_what_ifs,
 )
 from mlx_coverage.report.views import View, make_views, name_segments
@@ -290,6 +291,7 @@ def _make_environment() -> Environment:
     environment.filters["headline"] = describe_headline
     environment.filters["fit"] = describe_fit
     environment.filters["slow"] = describe_slow
+    environment.filters["speed"] = describe_speed
     environment.filters["what_ifs"] = describe_what_ifs
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["seconds"] = format_seconds

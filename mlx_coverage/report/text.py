@@ -107,7 +107,7 @@ class _Page:
             yield self._style("Target: ExecuTorch's own MLX delegate", "bold")
         yield "  ".join(self._stage(stage) for stage in report.stages)
         headline, *remarks = describe_outcome(report)
-        color = "green" if report.outcome == "lowers" else "red"
+        color = "red" if report.outcome != "lowers" else "green" if report.is_whole else "yellow"
         yield ""
         yield from (self._style(x, color, "bold") for x in self._wrap(sanitize(headline), 0, 2))
         for text in remarks:

@@ -25,7 +25,7 @@ _LINES = 4
 _CHIPS = ("M1", "M4", "M4 Pro", "M5 Max")
 _DTYPES = 3
 # What a call of a delegate takes with next to nothing to do, in seconds (benchmarks/README.md).
-_CALL_SECONDS = 1e-4
+CALL_SECONDS = 1e-4
 # Blockers that a search did not get to, and that are named.
 _UNTRIED = 5
 
@@ -65,7 +65,7 @@ def _describe_pieces(report: CoverageReport) -> str:
         return "Lowers, and nothing runs on MLX."
     methods = [method for method in report.methods if method.nodes]
     each = f" for each of {len(methods)} methods" if len(methods) > 1 else ""
-    if all(len(method.segments) == 1 for method in methods):
+    if report.is_whole:
         return f"Lowers as one delegate{each}."
     pieces = sum(len(method.segments) for method in methods)
     of = f" of {len(methods)} methods" if len(methods) > 1 else ""
@@ -131,7 +131,7 @@ def describe_speed(method: MethodReport) -> Iterator[str]:
         shown = [b for b in (speed.bounds if speed else ()) if b.chip in _CHIPS]
         if not shown or not shown[0].seconds:
             continue
-        if all(b.seconds < _CALL_SECONDS for b in shown):
+        if all(b.seconds < CALL_SECONDS for b in shown):
             yield f"{what} has less work than the call itself costs, on every chip"
             continue
         times = ", ".join(
