@@ -118,8 +118,10 @@ def evaluate_size(size: int | torch.SymInt) -> int:
 def find_upper_bounds(values: Iterable[Any]) -> dict[Any, int] | None:
     """The upper bound of each symbol in the shapes of tensors; None where one has none."""
     bounds: dict[Any, int] = {}
-    for size in (size for value in values for t in _list_tensors(value) for size in t.shape):
-        for symbol in size.node.expr.free_symbols if isinstance(size, torch.SymInt) else ():
+    shapes = (tensor.shape for value in values for tensor in _list_tensors(value))
+    symbolic = (size for shape in shapes for size in shape if isinstance(size, torch.SymInt))
+    for size in symbolic:
+        for symbol in size.node.expr.free_symbols:
             upper = size.node.shape_env.bound_sympy(symbol).upper
             if not upper.is_Integer or upper >= _UNBOUNDED:
                 return None

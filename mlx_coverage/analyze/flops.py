@@ -135,11 +135,11 @@ class _UnmodelledError(Exception):
     """A part of a call has no model."""
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what is called while it is active."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found = Flops()
 
     def __torch_dispatch__(
@@ -222,7 +222,7 @@ def _apply_formula(
         lengths = (points.shape[dim] for dim in arguments["dim"])
         return ceil(_OF_A_TRANSFORM * points.numel() * sum(map(log2, lengths)))
     if name == "_cdist_forward":
-        return 3 * results[0].numel() * first.shape[-1]
+        return 3 * int(results[0].numel()) * int(first.shape[-1])
     return None
 
 

@@ -179,7 +179,7 @@ def _measure_packed(node: Node, role: str, user: Node) -> int:
         return 0
     columns = arguments["weight"].meta["val"].shape[1] // tensor.shape[1]
     size = next((size for size in _GROUPS if columns % size == 0), columns)
-    return 2 * 4 * int(tensor.numel()) * (columns // size)  # scales and biases, in float32
+    return 2 * 4 * int(tensor.numel()) * int(columns // size)  # scales and biases, in float32
 
 
 def _estimate_file(plans: Mapping[str, PartitionPlan]) -> int:

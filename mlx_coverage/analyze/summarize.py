@@ -20,7 +20,7 @@ from mlx_coverage.analyze.cost import (
     measure_node,
     measure_value,
 )
-from mlx_coverage.analyze.estimates import Memory, SlowOp, Speed
+from mlx_coverage.analyze.estimates import Memory, SlowOp, Speed, WhatIf
 from mlx_coverage.analyze.excerpts import read_excerpts
 from mlx_coverage.analyze.failures import CaptureError, condense
 from mlx_coverage.analyze.hierarchy import INDEX_IN_PATH, build_tree, list_modules
@@ -100,9 +100,9 @@ def summarize(
     files, unreadable = _attempt("source", lambda: read_excerpts(sources), nothing, missing)
     plans = capture.plans
     memory = _attempt("memory", lambda: measure_memory(plans), Memory(), missing)
-    changes = (
-        _attempt("what-ifs", lambda: suppose_changes(plans, registry), (), missing) if ours else ()
-    )
+    changes: tuple[WhatIf, ...] = ()
+    if ours:
+        changes = _attempt("what-ifs", lambda: suppose_changes(plans, registry), changes, missing)
     return CoverageReport(
         model=model,
         stages=_list_stages(capture.refusals, "plan"),

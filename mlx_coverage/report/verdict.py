@@ -139,9 +139,9 @@ def describe_speed(method: MethodReport) -> Iterator[str]:
             for b in shown
         )
         yield f"{what} takes no less than {times}"
-        expected = [b for b in shown if b.expected_seconds is not None]
+        expected = [(b.chip, b.expected_seconds) for b in shown if b.expected_seconds is not None]
         if expected:
-            times = ", ".join(f"{format_seconds(b.expected_seconds)} on {b.chip}" for b in expected)
+            times = ", ".join(f"{format_seconds(seconds)} on {chip}" for chip, seconds in expected)
             yield f"{what} by the ratio to its bound that was measured: {times}"
 
 
