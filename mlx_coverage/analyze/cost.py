@@ -119,8 +119,8 @@ def find_upper_bounds(values: Iterable[Any]) -> dict[Any, int] | None:
     """The upper bound of each symbol in the shapes of tensors; None where one has none."""
     bounds: dict[Any, int] = {}
     shapes = (tensor.shape for value in values for tensor in _list_tensors(value))
-    symbolic = (size for shape in shapes for size in shape if isinstance(size, torch.SymInt))
-    for size in symbolic:
+    sizes_in_them: Iterator[Any] = (size for shape in shapes for size in shape)
+    for size in (size for size in sizes_in_them if isinstance(size, torch.SymInt)):
         for symbol in size.node.expr.free_symbols:
             upper = size.node.shape_env.bound_sympy(symbol).upper
             if not upper.is_Integer or upper >= _UNBOUNDED:

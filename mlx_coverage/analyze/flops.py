@@ -209,7 +209,8 @@ def _apply_formula(
         return _OF_A_VARIANCE * first.numel()
     if name in _POOLS:
         size = arguments["kernel_size"]
-        return results[0].numel() * prod(size if len(size) > 1 else size * (first.dim() - 2))
+        window: int = prod(size if len(size) > 1 else size * (first.dim() - 2))
+        return results[0].numel() * window
     if name in _ADAPTIVE or name in _SCANS:
         return first.numel()
     if name in _SORTS:
