@@ -1,6 +1,7 @@
 """What a `.pte` says of itself: methods, inputs, backends and fallback kernels. Nothing is run."""
 
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,35 @@ def read_program(path: Path) -> tuple[Method, ...]:
             return tuple(_read_method(plan) for plan in program.execution_plan)
         except Exception as error:
             raise InputError(f"{path} is damaged; export it again") from error
+
+
+def choose_method(path: Path, methods: Sequence[Method], name: str | None) -> Method:
+    """The method of that name; without one `forward`, or the only one.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    known = {method.name: method for method in methods}
+    wanted = name or ("forward" if "forward" in known else next(iter(known), ""))
+    if wanted not in known or (name is None and wanted != "forward" and len(known) > 1):
+        what = f"has no method {name!r}" if name else "has several methods"
+        raise InputError(f"{path} {what}; accepted: --method {' or '.join(known)}")
+    return known[wanted]
+
+
+def draw_inputs(method: Method) -> list[Any]:
+    """Random inputs, the same each time: normally distributed floats, zeros and ones."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(given: Input) -> Any:
+        if given.dtype is None:
+            return given.value
+        if given.dtype.is_floating_point:
+            return torch.randn(given.shape, generator=generator).to(given.dtype)
+        # Zeros and ones are in range of any index, mask or token.
+        return torch.randint(0, 2, given.shape, generator=generator).to(given.dtype)
+
+    return [draw(given) for given in method.inputs]
 
 
 def _read_method(plan: schema.ExecutionPlan) -> Method:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from mlx_coverage import __version__
 from mlx_coverage.cli import (
     arguments,
+    bench,
     check,
     console,
     diff,
@@ -28,7 +29,7 @@ from mlx_coverage.cli import (
     sweep,
 )
 
-_COMMANDS = (check, diff, explain, repro, sweep, export, run, ops, doctor)
+_COMMANDS = (check, diff, explain, repro, sweep, export, run, bench, ops, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

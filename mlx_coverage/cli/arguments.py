@@ -25,7 +25,9 @@ def refuse_names(args: argparse.Namespace) -> str | None:
     models = getattr(args, "model", None) or []
     for model in [models] if isinstance(models, str) else models:
         path = model.partition("::")[0]
-        if path.endswith((".py", ".pt2")):
+        if (path.endswith(".pte") and args.run.__module__.endswith(".bench")) or path.endswith(
+            (".py", ".pt2")
+        ):
             if not Path(path).is_file():
                 return f"{path}: there is no such file{_suggest_file(path)}; accepted: {_FORMS}"
         elif not path.startswith("zoo:") and ":" not in path:

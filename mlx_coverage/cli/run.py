@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage import runtime
         from mlx_coverage.analyze.execution import Execution, refuse_foreign
-        from mlx_coverage.analyze.program_file import read_program
+        from mlx_coverage.analyze.program_file import choose_method, draw_inputs, read_program
         from mlx_coverage.report import check_writable, write_file
     import torch
 
@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
         check_writable(Path(args.save_outputs))
     methods = read_program(path)
     refuse_foreign(path, methods)
-    method = _choose(path, methods, args.method)
-    inputs = _load_inputs(Path(args.inputs), method) if args.inputs else _draw(method)
+    method = choose_method(path, methods, args.method)
+    inputs = _load_inputs(Path(args.inputs), method) if args.inputs else draw_inputs(method)
     with console.quiet():
         if args.device:
             runtime.set_options(device=args.device)
@@ -65,33 +65,6 @@ def run(args: argparse.Namespace) -> int:
         write_file(Path(args.save_outputs), lambda file: torch.save(outputs, file))
         console.say(f"wrote {args.save_outputs}")
     return exits.PASSED
-
-
-def _choose(path: Path, methods: Sequence["Method"], name: str | None) -> "Method":
-    from mlx_coverage.analyze.failures import InputError
-
-    known = {method.name: method for method in methods}
-    wanted = name or ("forward" if "forward" in known else next(iter(known), ""))
-    if wanted not in known or (name is None and wanted != "forward" and len(known) > 1):
-        what = f"has no method {name!r}" if name else "has several methods"
-        raise InputError(f"{path} {what}; accepted: --method {' or '.join(known)}")
-    return known[wanted]
-
-
-def _draw(method: "Method") -> list[Any]:
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(given: "Input") -> Any:
-        if given.dtype is None:
-            return given.value
-        if given.dtype.is_floating_point:
-            return torch.randn(given.shape, generator=generator).to(given.dtype)
-        # Zeros and ones are in range of any index, mask or token.
-        return torch.randint(0, 2, given.shape, generator=generator).to(given.dtype)
-
-    return [draw(given) for given in method.inputs]
 
 
 def _load_inputs(path: Path, method: "Method") -> list[Any]:
