@@ -127,6 +127,24 @@ class Benchmark:
         return next(found, None)
 
 
+def read_ratio(path: Path) -> float:
+    """How many times its bound this delegate took, in a file that `bench --json` wrote.
+
+    Raises:
+        ValueError: the file is something else, or was not measured on a chip that has a bound.
+    """
+    try:
+        ratio = json.loads(path.read_text(encoding="utf-8"))["bound_ratio"]
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no file that mlx-coverage bench --json wrote") from error
+    if not isinstance(ratio, float):
+        chips = ", ".join(chip.name for chip in CHIPS)
+        raise ValueError(
+            f"{path} has no ratio to a bound: it was not measured on a Mac with one of {chips}"
+        )
+    return ratio
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be measured.

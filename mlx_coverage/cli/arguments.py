@@ -23,11 +23,10 @@ def refuse_names(args: argparse.Namespace) -> str | None:
     Names that only an import can tell are left to the command.
     """
     models = getattr(args, "model", None) or []
+    files = (".py", ".pt2", *getattr(args, "accepted", ()))
     for model in [models] if isinstance(models, str) else models:
         path = model.partition("::")[0]
-        if (path.endswith(".pte") and args.run.__module__.endswith(".bench")) or path.endswith(
-            (".py", ".pt2")
-        ):
+        if path.endswith(files):
             if not Path(path).is_file():
                 return f"{path}: there is no such file{_suggest_file(path)}; accepted: {_FORMS}"
         elif not path.startswith("zoo:") and ":" not in path:

@@ -30,7 +30,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         help=f"one of the paths (repeatable): {', '.join(KEYS)}",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, accepted=(".pte",))
 
 
 def run(args: argparse.Namespace) -> int:

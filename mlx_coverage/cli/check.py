@@ -74,6 +74,10 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         help="try what may mend the findings (a decomposition, cast, layout, overload, static "
         "size, equivalent module), run it, and compare it with eager torch",
     )  # fmt: skip
+    parser.add_argument(
+        "--measured", metavar="FILE",
+        help="what bench --json wrote on a Mac: times are expected by its ratio to the bound",
+    )  # fmt: skip
     add_target(parser)
     parser.set_defaults(run=run)
 
@@ -132,6 +136,7 @@ def _run_one(args: argparse.Namespace) -> int:
         _import_definitions(args.imports)
         return contrast(args)
     outputs = choose_outputs(args)
+    args.ratio = _read_ratio(args.measured) if args.measured else None
     baseline = read_report(Path(args.baseline)) if args.baseline else None
     _import_definitions(args.imports)
     report, code = check_model(args.model, args)
@@ -145,6 +150,17 @@ def _run_one(args: argparse.Namespace) -> int:
     # Every gate has its say, also when an earlier one failed.
     gates = (hold_share(report, args.fail_under), hold_changes(difference, args.fail_on))
     return code or max(gates)
+
+
+def _read_ratio(name: str) -> float:
+    from mlx_coverage.analyze.benchmark import read_ratio
+
+    try:
+        return read_ratio(Path(name))
+    except ValueError as error:
+        from mlx_coverage.analyze.failures import InputError
+
+        raise InputError(f"--measured {error}") from None
 
 
 def _name_unused(excluded: Sequence[str], report: "CoverageReport") -> None:
@@ -249,7 +265,10 @@ def _capture(
             console.say(f"fixes{f' of {name}' if len(found[0]) > 1 else ''}: {known.summary}")
     verified = args.verify and not refusals
     report = add_fixes(
-        propose_entries(summarize(model, planned, verified, remarks=remarks)), *found
+        propose_entries(
+            summarize(model, planned, verified, remarks=remarks, ratio=getattr(args, "ratio", None))
+        ),
+        *found,
     )
     return apply_suppressions(report, list_files(model), BY_SLUG), refusals
 

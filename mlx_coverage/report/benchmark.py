@@ -52,8 +52,8 @@ def _describe(measurement: Measurement, base: float | None) -> str:
     spread = f"{format_seconds(low)} - {format_seconds(high)}"
     ratio = f"{median / base:.2f}x" if base else "n/a"
     error = "n/a" if measurement.error is None else f"{measurement.error:.1e}"
+    first, memory = format_seconds(measurement.first or 0.0), measurement.peak_bytes or 0
     return (
         f"{measurement.title:{_TITLE}} {format_seconds(median):>9} {spread:>19} {ratio:>7} "
-        f"{format_seconds(measurement.first or 0.0):>9} {format_bytes(measurement.peak_bytes or 0):>10}"
-        f" {error:>8}"
+        f"{first:>9} {format_bytes(memory):>10} {error:>8}"
     )
