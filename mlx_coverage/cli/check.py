@@ -264,12 +264,9 @@ def _capture(
         if known.summary:
             console.say(f"fixes{f' of {name}' if len(found[0]) > 1 else ''}: {known.summary}")
     verified = args.verify and not refusals
-    report = add_fixes(
-        propose_entries(
-            summarize(model, planned, verified, remarks=remarks, ratio=getattr(args, "ratio", None))
-        ),
-        *found,
-    )
+    ratio = getattr(args, "ratio", None)
+    summary = summarize(model, planned, verified, remarks=remarks, ratio=ratio)
+    report = add_fixes(propose_entries(summary), *found)
     return apply_suppressions(report, list_files(model), BY_SLUG), refusals
 
 
