@@ -53,6 +53,7 @@ def set_options(
     device: Literal["auto", "cpu", "gpu"] | None = None,
     compile: bool | Literal["auto"] | None = None,
     zero_copy: bool | None = None,
+    profile: bool | None = None,
     max_array_bytes: int | None = None,
 ) -> None:
     """Change options of the runtime for the whole process; None leaves one as it is.
@@ -63,6 +64,7 @@ def set_options(
         compile: run programs under `mx::compile` where they allow it; "auto" does on a
             GPU. Environment: MLX_COVERAGE_COMPILE, 0 or 1.
         zero_copy: read inputs and weights in place where the device can.
+        profile: evaluate calls that ExecuTorch traces (ETDump) step by step, each an event.
         max_array_bytes: refuse programs that make a larger array.
 
     Raises:
@@ -73,6 +75,7 @@ def set_options(
         "device": device,
         "compile": compile,
         "zero_copy": zero_copy,
+        "profile": profile,
         "max_array_bytes": max_array_bytes,
     }
     library = _open()

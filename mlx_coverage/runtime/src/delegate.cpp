@@ -4,6 +4,8 @@
 #include <mutex>
 #include <string_view>
 
+#include <executorch/runtime/core/event_tracer_hooks_delegate.h>
+
 #include "bounds.h"
 #include "failure.h"
 #include "functions.h"
@@ -15,6 +17,7 @@ namespace mlx_coverage {
 
 namespace {
 
+namespace et = executorch::runtime;
 using executorch::runtime::BackendInitContext;
 using executorch::runtime::EValue;
 using executorch::runtime::FreeableBuffer;
@@ -46,6 +49,28 @@ FreeableBuffer find_data(BackendInitContext& context, const std::string& key, si
          found->size(), ".");
   }
   return std::move(found.get());
+}
+
+// ETDump asks for a name, or for a number other than this one.
+constexpr auto kNoNumber = et::kUnsetDelegateDebugIntId;
+
+et::EventTracerEntry start_event(et::EventTracer* tracer, const std::string& name) {
+  return et::event_tracer_start_profiling_delegate(tracer, name.c_str(), kNoNumber);
+}
+
+void end_event(et::EventTracer* tracer, et::EventTracerEntry event) {
+  et::event_tracer_end_profiling_delegate(tracer, event);
+}
+
+void evaluate_step(const Frame& frame, const Step& step) {
+  if (step.function->is_host()) {
+    return;
+  }
+  std::vector<mx::array> results;
+  for (const uint32_t slot : step.results) {
+    results.push_back(*frame.arrays[slot]);
+  }
+  mx::eval(std::move(results));
 }
 
 mx::Shape to_shape(const TensorType& type) {
@@ -179,7 +204,7 @@ mx::array Delegate::read_initial(BackendInitContext& context, const State& state
   return own_memory(data.data(), to_shape(state.type), dtype);
 }
 
-void Delegate::execute(Span<EValue*> arguments) {
+void Delegate::execute(Span<EValue*> arguments, et::EventTracer* tracer) {
   Process& process = Process::get();
   process.refuse_fork();
   const size_t expected = program_.inputs.size() + program_.outputs.size();
@@ -206,8 +231,11 @@ void Delegate::execute(Span<EValue*> arguments) {
     }
   }
 
-  const bool compiles = process.compiles() && program_.is_pure();
-  Results results = compiles ? run_compiled(tensors) : run_directly(tensors, numbers);
+  et::EventTracer* const steps = process.profiles() ? tracer : nullptr;
+  const bool compiles = process.compiles() && program_.is_pure() && steps == nullptr;
+  const auto building = start_event(steps == nullptr ? tracer : nullptr, "build the graph");
+  Results results = compiles ? run_compiled(tensors) : run_directly(tensors, numbers, steps);
+  end_event(steps == nullptr ? tracer : nullptr, building);
   check_updates(results.updates);
 
   const auto outputs = arguments.begin() + program_.inputs.size();
@@ -232,7 +260,9 @@ void Delegate::execute(Span<EValue*> arguments) {
   // From here on the graph alone holds the inputs, so that MLX may reuse their buffers.
   results.outputs.clear();
   tensors.clear();
+  const auto evaluation = start_event(tracer, "evaluate");
   evaluate(results, arranged);
+  end_event(tracer, evaluation);
 
   for (size_t i = 0, tensor = 0, value = 0; i < program_.outputs.size(); ++i) {
     if (program_.outputs[i].kind == Kind::tensor) {
@@ -306,9 +336,13 @@ Frame Delegate::make_frame() const {
   return frame;
 }
 
-Delegate::Results Delegate::run(Frame& frame) const {
+Delegate::Results Delegate::run(Frame& frame, et::EventTracer* tracer) const {
   for (const auto& step : program_.steps) {
     const Call call(step, frame);
+    // The name is that of the debug map that lowering hands to ExecuTorch.
+    const auto event = tracer == nullptr
+        ? et::EventTracerEntry()
+        : start_event(tracer, std::to_string(frame.step) + " " + step.function->name);
     ++frame.step;
     try {
       std::visit([&](auto function) { store(frame, step, function(call)); }, step.function->run);
@@ -318,6 +352,10 @@ Delegate::Results Delegate::run(Frame& frame) const {
       throw;
     } catch (const std::exception& error) {
       explain(*step.function, error);
+    }
+    if (tracer != nullptr) {
+      evaluate_step(frame, step);
+      end_event(tracer, event);
     }
     for (const uint32_t slot : step.released) {
       frame.arrays[slot].reset();
@@ -339,7 +377,7 @@ Delegate::Results Delegate::run(Frame& frame) const {
 }
 
 Delegate::Results Delegate::run_directly(
-    const Arrays& tensors, const std::vector<Number>& numbers) const {
+    const Arrays& tensors, const std::vector<Number>& numbers, et::EventTracer* tracer) const {
   Frame frame = make_frame();
   size_t tensor = 0;
   size_t number = 0;
@@ -353,7 +391,7 @@ Delegate::Results Delegate::run_directly(
   for (size_t i = 0; i < states_.size(); ++i) {
     frame.arrays[program_.states[i].slot] = states_[i]->value;
   }
-  return run(frame);
+  return run(frame, tracer);
 }
 
 Delegate::Results Delegate::run_compiled(const Arrays& tensors) {

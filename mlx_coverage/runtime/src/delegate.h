@@ -23,7 +23,10 @@ class Delegate {
 
   // Runs once. After an exception the state is what it was before the call, or each delegate that
   // holds what was to be replaced refuses every further call.
-  void execute(executorch::runtime::Span<executorch::runtime::EValue*> arguments);
+  // With a tracer, the call's parts are events of ExecuTorch's ETDump.
+  void execute(
+      executorch::runtime::Span<executorch::runtime::EValue*> arguments,
+      executorch::runtime::EventTracer* tracer = nullptr);
 
  private:
   using Arrays = std::vector<mx::array>;
@@ -42,8 +45,12 @@ class Delegate {
       executorch::runtime::BackendInitContext& context, const State& state);
 
   Frame make_frame() const;
-  Results run(Frame& frame) const;
-  Results run_directly(const Arrays& tensors, const std::vector<Number>& numbers) const;
+  // With a tracer, each step is evaluated where it stands, and is an event of its own.
+  Results run(Frame& frame, executorch::runtime::EventTracer* tracer = nullptr) const;
+  Results run_directly(
+      const Arrays& tensors,
+      const std::vector<Number>& numbers,
+      executorch::runtime::EventTracer* tracer) const;
   Results run_compiled(const Arrays& tensors);
   const Compiled& compile_for_this_thread();
 

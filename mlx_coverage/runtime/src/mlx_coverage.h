@@ -37,8 +37,9 @@ MLX_COVERAGE_API int32_t mlx_coverage_register(void);
 MLX_COVERAGE_API const char* mlx_coverage_last_error(void);
 
 /* Options: "device" (auto, cpu, gpu; only before the first program is loaded), "compile" (auto,
- * 0, 1; whether programs run under mx::compile), "zero_copy" (0, 1) and "max_array_bytes" (no
- * array of a program may be larger). Returns 0 or an ExecuTorch error code. */
+ * 0, 1; whether programs run under mx::compile), "zero_copy" (0, 1), "profile" (0, 1; whether calls
+ * that ExecuTorch traces evaluate step by step) and "max_array_bytes" (no array of a program may be
+ * larger). Returns 0 or an ExecuTorch error code. */
 MLX_COVERAGE_API int32_t mlx_coverage_set_option(const char* name, const char* value);
 
 /* "cpu" or "gpu": where programs run. */
