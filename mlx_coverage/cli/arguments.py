@@ -24,17 +24,26 @@ def refuse_names(args: argparse.Namespace) -> str | None:
     """
     models = getattr(args, "model", None) or []
     files = (".py", ".pt2", *getattr(args, "accepted", ()))
-    for model in [models] if isinstance(models, str) else models:
-        path = model.partition("::")[0]
-        if path.endswith(files):
-            if not Path(path).is_file():
-                return f"{path}: there is no such file{_suggest_file(path)}; accepted: {_FORMS}"
-        elif not path.startswith("zoo:") and ":" not in path:
-            return f"{model!r} names no model{_suggest_file(path)}; accepted: {_FORMS}"
+    refusals = (_refuse_model(m, files) for m in ([models] if isinstance(models, str) else models))
+    refusal = next(filter(None, refusals), None)
+    if refusal is not None:
+        return refusal
     program = getattr(args, "program", None)
+    if program is not None and getattr(args, "profile", False) and not program.endswith(".pte"):
+        return _refuse_model(program, files)
     if program is not None and not Path(program).is_file():
         hint = _suggest_file(program)
         return f"{program}: there is no such file{hint}; accepted: an ExecuTorch program (.pte)"
+    return None
+
+
+def _refuse_model(model: str, files: tuple[str, ...]) -> str | None:
+    path = model.partition("::")[0]
+    if path.endswith(files):
+        if not Path(path).is_file():
+            return f"{path}: there is no such file{_suggest_file(path)}; accepted: {_FORMS}"
+    elif not path.startswith("zoo:") and ":" not in path:
+        return f"{model!r} names no model{_suggest_file(path)}; accepted: {_FORMS}"
     return None
 
 
