@@ -18,66 +18,12 @@ from mlx_coverage import runtime
 from mlx_coverage.analyze.model import Source
 from mlx_coverage.analyze.program_file import Method
 from mlx_coverage.analyze.sources import locate_node
+from mlx_coverage.analyze.timings import Part, Profile, Step
 from mlx_coverage.lowering.plan import PartitionPlan
 from mlx_coverage.registry.call import name_node
 
 _WARM_UP = 3
 _KERNEL, _DELEGATE, _METHOD = "native_call_", "DELEGATE_CALL", "Method::execute"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A delegate, or a kernel between delegates.
-
-    Attributes:
-        name: of the backend's call with its number, or of the kernel.
-        device: ``mlx`` or ``cpu``.
-        seconds: median of the calls.
-    """
-
-    name: str
-    device: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is evaluated for one line of source, or one function where no line is known.
-
-    Attributes:
-        delegate: number of the delegate, from 0.
-        op: ATen name; that of the MLX function where the program does not say.
-        functions: MLX functions, in order.
-        source: the user's line.
-        module: of the model.
-        seconds: median of the calls, step by step.
-    """
-
-    delegate: int
-    op: str
-    functions: tuple[str, ...]
-    source: Source
-    module: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Times of one method.
-
-    Attributes:
-        method: by name.
-        calls: how many were traced.
-        seconds: median of a whole call.
-        parts: in order of execution.
-        steps: the slowest first; those of one node of the program are one step.
-    """
-
-    method: str
-    calls: int
-    seconds: float
-    parts: tuple[Part, ...]
-    steps: tuple[Step, ...]
 
 
 # Owner of each step of each delegate, by the instruction that calls the delegate.

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mlx_coverage.analyze.benchmark import KEYS, REFERENCE, Request, run_benchmark
+from mlx_coverage.analyze.benchmark import Request, run_benchmark
+from mlx_coverage.analyze.timings import KEYS, REFERENCE
 from mlx_coverage.cli import console, exits
 from mlx_coverage.report import check_writable, write_file
 from mlx_coverage.report.benchmark import render_benchmark_json, render_benchmark_text

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from mlx_coverage.analyze.benchmark import REFERENCE, Benchmark, Measurement
 from mlx_coverage.analyze.model import format_bytes, format_seconds, write_json
+from mlx_coverage.analyze.timings import REFERENCE, Benchmark, Measurement
 from mlx_coverage.report.text import sanitize
 
 _TITLE = 32

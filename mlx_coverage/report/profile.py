@@ -1,29 +1,26 @@
 """Profiles as text and JSON."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mlx_coverage.analyze.model import format_count, format_seconds, format_share, write_json
+from mlx_coverage.analyze.timings import Profile
 from mlx_coverage.report.text import sanitize
-
-if TYPE_CHECKING:
-    from mlx_coverage.analyze.profile import Profile
 
 # Steps that the text shows; the JSON holds all.
 _SHOWN = 20
 
 
-def render_profile_text(profile: "Profile") -> str:
+def render_profile_text(profile: Profile) -> str:
     """The parts in order of execution, then the slowest steps inside the delegates."""
     return "\n".join(map(sanitize, _list_lines(profile))) + "\n"
 
 
-def render_profile_json(profile: "Profile") -> str:
+def render_profile_json(profile: Profile) -> str:
     """The profile as JSON."""
     return write_json(profile)
 
 
-def _list_lines(profile: "Profile") -> Iterator[str]:
+def _list_lines(profile: Profile) -> Iterator[str]:
     yield (
         f"{profile.method}: {format_seconds(profile.seconds)} a call, median of "
         f"{format_count(profile.calls, 'call')}"

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mlx_coverage.analyze import benchmark
-from mlx_coverage.analyze.benchmark import KEYS, Benchmark, Measurement, Request
+from mlx_coverage.analyze.benchmark import Request
 from mlx_coverage.analyze.model import from_json
+from mlx_coverage.analyze.timings import KEYS, Benchmark, Measurement
 from mlx_coverage.cli import main
 from mlx_coverage.report.benchmark import render_benchmark_json, render_benchmark_text
 

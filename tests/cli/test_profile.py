@@ -7,7 +7,7 @@ import pytest
 
 from mlx_coverage import runtime
 from mlx_coverage.analyze.model import Source
-from mlx_coverage.analyze.profile import Part, Profile, Step
+from mlx_coverage.analyze.timings import Part, Profile, Step
 from mlx_coverage.cli import main
 from mlx_coverage.report.profile import render_profile_text
 
