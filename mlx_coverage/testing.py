@@ -6,9 +6,9 @@ def test_encoder_stays_on_mlx():
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mlx_coverage.analysis import Report, analyze
 from mlx_coverage.analyze.model import CoverageReport, Finding, format_count
 from mlx_coverage.report.verdict import describe_refusals, describe_verdict, group_by_line
 
@@ -26,28 +26,9 @@ def check_module(
     *,
     dynamic_shapes: Any = None,
     exclude_ops: Sequence[Any] = (),
-) -> CoverageReport:
-    """The report that `mlx-coverage check` makes of a module. Weights may be on meta.
-
-    Args:
-        module: to be exported, in the mode (train or eval) that it is in.
-        args: positional example inputs.
-        kwargs: example inputs by name.
-        dynamic_shapes: as `torch.export.export` takes them.
-        exclude_ops: ops to keep off the delegate, as `MLXPartitioner` takes them.
-
-    Raises:
-        CaptureError: the module does not export.
-    """
-    from mlx_coverage.analyze import capture
-    from mlx_coverage.analyze.load import Exportable
-    from mlx_coverage.analyze.summarize import summarize
-    from mlx_coverage.lowering.partitioner import MLXPartitioner
-
-    given = Exportable(module, tuple(args), dict(kwargs or {}), dynamic_shapes)
-    programs = capture.export_methods({"forward": given})
-    make = partial(MLXPartitioner, exclude_ops=exclude_ops, _plan_only=True)
-    return summarize(type(module).__name__, capture.plan_methods(programs, make))
+) -> Report:
+    """`mlx_coverage.analyze`, under the name that suits a test."""
+    return analyze(module, args, kwargs, dynamic_shapes=dynamic_shapes, exclude_ops=exclude_ops)
 
 
 def assert_delegated(

@@ -99,8 +99,12 @@ class Lowering(Capture):
     program: ExecutorchProgramManager | None = field(default=None, kw_only=True)
 
 
-def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
+def export_methods(methods: Methods, strict: bool = False) -> dict[str, ExportedProgram]:
     """Export each method; an `ExportedProgram` stays as it is.
+
+    Args:
+        methods: of the model.
+        strict: whether to export strictly from the start, rather than where the default fails.
 
     Raises:
         CaptureError: torch.export, or the model's own code, raises.
@@ -110,21 +114,22 @@ def export_methods(methods: Methods) -> dict[str, ExportedProgram]:
         if isinstance(value, ExportedProgram):
             programs[name] = match_names(value)
         else:
-            programs[name] = _export(name, value, len(methods))
+            programs[name] = _export(name, value, len(methods), strict)
             forget_traces()
             share_metadata(programs[name])
     return programs
 
 
-def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
+def _export(name: str, given: Exportable, count: int, strict: bool) -> ExportedProgram:
     printed, graph = io.StringIO(), ""
     try:
         with redirect_stderr(printed):
-            program = _export_strictly_or_not(given)
+            program = _call_export(given, strict=True) if strict else _export_by_default(given)
     except (Exception, SystemExit) as error:
         graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
         prefix = f"method {name}: " if count > 1 else ""
-        sentence = f"{prefix}{_explain_export(error) or condense(error)} (strict export fails, too)"
+        tried = "" if strict else " (strict export fails, too)"
+        sentence = f"{prefix}{_explain_export(error) or condense(error)}{tried}"
         source = locate_error(error)
         raise CaptureError("export", reasons.EXPORT_FAILED, sentence, source) from error
     finally:
@@ -133,7 +138,7 @@ def _export(name: str, given: Exportable, count: int) -> ExportedProgram:
     return program
 
 
-def _export_strictly_or_not(given: Exportable) -> ExportedProgram:
+def _export_by_default(given: Exportable) -> ExportedProgram:
     """As torch.export does by default; strictly where that fails, or gives what cannot run.
 
     Raises:

@@ -13,7 +13,9 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-SCHEMA_VERSION = 3
+from mlx_coverage.analyze.estimates import Memory, SlowOp, Speed, WhatIf
+
+SCHEMA_VERSION = 4
 
 StageName = Literal["import", "export", "edge", "plan"]
 StageStatus = Literal["ok", "failed", "not reached"]
@@ -28,7 +30,7 @@ OpStanding = Literal["full", "partial", "gap", "none"]
 WayEnd = Literal["complete", "steps", "budget"]
 TargetName = Literal["mlx-coverage", "executorch"]
 SizeBasis = Literal["example inputs", "upper bound", "lower bound"]
-Outcome = Literal["lowers", "does not load", "does not lower", "not planned"]
+Outcome = Literal["lowers", "wrong numbers", "does not load", "does not lower", "not planned"]
 
 # In columns of numbers: a figure that is not modelled, or an index that leads nowhere.
 NONE = -1
@@ -113,12 +115,13 @@ class Figures:
     Attributes:
         nodes: calls that are work; taking one of several results, and the assertions that
             export leaves behind, are not.
-        flops: floating-point operations, a multiply-add being two, as counted by torch's
-            own `torch.utils.flop_counter`: matrix products, convolutions and attention.
-            Ops that only move or make data have none. All others are not modelled.
+        flops: floating-point operations: of matrix products, convolutions and attention as
+            torch's own `torch.utils.flop_counter` counts them, a multiply-add being two; one for
+            each element that any other arithmetic writes, or a reduction reads. Ops that only
+            move or make data have none.
         bytes: tensors read and written, each operand and each result once per node, the
             weights of a node among them; a view moves nothing.
-        unmodelled: how many of the nodes do arithmetic that `flops` leaves out.
+        unmodelled: how many of the nodes do arithmetic that `flops` leaves out, having no model.
         unmodelled_bytes: bytes that those nodes write, as a measure of how much that is.
     """
 
@@ -503,6 +506,10 @@ class MethodReport:
         kernels_missing: fallback ops that the installed ExecuTorch runtime has no kernel
             for: a program with one does not load.
         kernels_wrong: fallback ops whose kernels in ExecuTorch give other results than torch.
+        speed: how fast a call can be, at the example's sizes.
+        step: how fast a step of generation can be: a method that keeps caches, given one token
+            more; None for any other method.
+        slow: delegated ops that MLX is known to be slow at.
     """
 
     name: str
@@ -524,6 +531,9 @@ class MethodReport:
     sizes: tuple[SizeHint, ...]
     kernels_missing: tuple[str, ...]
     kernels_wrong: tuple[str, ...] = ()
+    speed: Speed = dataclasses.field(default_factory=Speed)
+    step: Speed | None = None
+    slow: tuple[SlowOp, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -675,6 +685,8 @@ class CoverageReport:
             of which `statuses` and `MethodReport.blockers` say nothing.
         remarks: what is to be known before the figures, one sentence each: a model in training
             mode, a dynamic size without an upper bound.
+        memory: what the program takes, and whether it fits.
+        what_ifs: plans made again with one thing changed.
         schema_version: of the JSON.
         outcome: what becomes of the program; shares of one that does not lower say what would
             be delegated if it did.
@@ -691,6 +703,8 @@ class CoverageReport:
     suppressions: tuple[Suppression, ...] = ()
     target: TargetName = "mlx-coverage"
     remarks: tuple[str, ...] = ()
+    memory: Memory = dataclasses.field(default_factory=Memory)
+    what_ifs: tuple[WhatIf, ...] = ()
     schema_version: int = SCHEMA_VERSION
     outcome: Outcome = dataclasses.field(init=False)
 
@@ -703,6 +717,8 @@ class CoverageReport:
             outcome = "does not lower"
         elif any(method.kernels_missing for method in self.methods):
             outcome = "does not load"
+        elif any(method.kernels_wrong for method in self.methods):
+            outcome = "wrong numbers"
         object.__setattr__(self, "outcome", outcome)
 
     @property
@@ -729,6 +745,14 @@ class CoverageReport:
     def partitions(self) -> int:
         """Partitions of all methods."""
         return sum(method.partitions for method in self.methods)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each method that has work is one delegate, with nothing beside it."""
+        methods = [method for method in self.methods if method.nodes]
+        return bool(methods) and all(
+            len(m.segments) == 1 and m.delegated == m.nodes for m in methods
+        )
 
     @property
     def failure(self) -> Stage | None:
@@ -811,6 +835,14 @@ def format_flops(number: int) -> str:
     return _scale(number, 1000, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"))
 
 
+def format_seconds(seconds: float) -> str:
+    """A time with a prefix: `12.3 ms`, `450 us`."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1 or unit == "us":
+            return f"{seconds * scale:.3g} {unit}"
+    raise AssertionError
+
+
 def _scale(number: int, base: int, units: tuple[str, ...]) -> str:
     value, step = float(number), 0
     # 999.95 would round to 1000.0.
@@ -869,6 +901,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         if value not in accepted:
             raise ReportFormatError(f"{where} is {value!r}; accepted: {', '.join(accepted)}")
         return value
+    inner = next((kind for kind in arguments if dataclasses.is_dataclass(kind)), None)
+    if inner is not None and value is not None:
+        return _build(inner, value, where)
     # bool is an int in Python, and not in a schema.
     types = arguments if origin is UnionType else (kind,)
     if type(value) not in types:

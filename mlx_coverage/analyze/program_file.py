@@ -2,6 +2,7 @@
 
 import hashlib
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,34 @@ def fingerprint(path: Path) -> str:
         file.seek(0)
         data = file.read(header.program_size if header is not None else -1)
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+def choose_method(path: Path, methods: Sequence[Method], name: str | None) -> Method:
+    """The method of that name; without one `forward`, or the only one.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    known = {method.name: method for method in methods}
+    wanted = name or ("forward" if "forward" in known else next(iter(known), ""))
+    if wanted not in known or (name is None and wanted != "forward" and len(known) > 1):
+        what = f"has no method {name!r}" if name else "has several methods"
+        raise InputError(f"{path} {what}; accepted: --method {' or '.join(known)}")
+    return known[wanted]
+
+
+def draw_inputs(method: Method) -> list[Any]:
+    """Random inputs, the same each time: normally distributed floats, zeros and ones."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(given: Input) -> Any:
+        if given.dtype is None:
+            return given.value
+        if given.dtype.is_floating_point:
+            return torch.randn(given.shape, generator=generator).to(given.dtype)
+        # Zeros and ones are in range of any index, mask or token.
+        return torch.randint(0, 2, given.shape, generator=generator).to(given.dtype)
+
+    return [draw(given) for given in method.inputs]
 
 
 def _read_method(plan: schema.ExecutionPlan) -> Method:

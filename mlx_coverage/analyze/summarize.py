@@ -20,10 +20,12 @@ from mlx_coverage.analyze.cost import (
     measure_node,
     measure_value,
 )
+from mlx_coverage.analyze.estimates import Memory, SlowOp, Speed, WhatIf
 from mlx_coverage.analyze.excerpts import read_excerpts
 from mlx_coverage.analyze.failures import CaptureError, condense
 from mlx_coverage.analyze.hierarchy import INDEX_IN_PATH, build_tree, list_modules
 from mlx_coverage.analyze.kernels import find_missing_kernels, find_wrong_kernels
+from mlx_coverage.analyze.memory import measure_memory
 from mlx_coverage.analyze.model import (
     NONE,
     STAGES,
@@ -52,7 +54,10 @@ from mlx_coverage.analyze.model import (
     Versions,
 )
 from mlx_coverage.analyze.schedule import Schedule, Stretch, find_maker
+from mlx_coverage.analyze.slow_ops import find_slow
 from mlx_coverage.analyze.sources import locate_node
+from mlx_coverage.analyze.speed import measure_speed, measure_step
+from mlx_coverage.analyze.whatifs import suppose_changes
 from mlx_coverage.lowering.plan import Delegated, Fallback, PartitionPlan
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import Target, canonicalize, name_node
@@ -70,6 +75,7 @@ def summarize(
     registry: Registry | None = None,
     target: TargetName = "mlx-coverage",
     remarks: Sequence[str] = (),
+    ratio: float | None = None,
 ) -> CoverageReport:
     """The report of a model that reached the plan.
 
@@ -80,16 +86,23 @@ def summarize(
         registry: that they were judged by; the package's own by default.
         target: whose plans they are.
         remarks: what is to be known before the figures.
+        ratio: of a measured time to its bound, as `bench` finds it.
     """
     registry = registry if registry is not None else default_registry()
     ours = target == "mlx-coverage"
     missing: list[str] = []
     methods = tuple(
-        _Summary(name, plan, registry, missing).make() for name, plan in capture.plans.items()
+        _Summary(name, plan, registry, missing, ratio).make()
+        for name, plan in capture.plans.items()
     )
     nothing: tuple[tuple[SourceFile, ...], tuple[str, ...]] = ((), ())
     sources = [source for method in methods for source in method.sources]
     files, unreadable = _attempt("source", lambda: read_excerpts(sources), nothing, missing)
+    plans = capture.plans
+    memory = _attempt("memory", lambda: measure_memory(plans), Memory(), missing)
+    changes: tuple[WhatIf, ...] = ()
+    if ours:
+        changes = _attempt("what-ifs", lambda: suppose_changes(plans, registry), changes, missing)
     return CoverageReport(
         model=model,
         stages=_list_stages(capture.refusals, "plan"),
@@ -101,6 +114,8 @@ def summarize(
         missing=(*dict.fromkeys(missing), *unreadable),
         target=target,
         remarks=tuple(remarks),
+        memory=memory,
+        what_ifs=changes,
     )
 
 
@@ -166,9 +181,14 @@ class _Summary:
     """One method, in the making."""
 
     def __init__(
-        self, name: str, plan: PartitionPlan, registry: Registry, missing: list[str]
+        self,
+        name: str,
+        plan: PartitionPlan,
+        registry: Registry,
+        missing: list[str],
+        ratio: float | None,
     ) -> None:
-        self._name, self._plan, self._missing = name, plan, missing
+        self._name, self._plan, self._missing, self._ratio = name, plan, missing, ratio
         self._references = {p.spec.target: p.torch_function for p in registry.patterns}
         self._nodes = list(plan.placements)
         self._numbers = {node: i for i, node in enumerate(self._nodes)}
@@ -212,6 +232,9 @@ class _Summary:
             sizes=self._list_sizes(),
             kernels_missing=tuple(sorted({_name(node) for node in self._kernels})),
             kernels_wrong=tuple(dict.fromkeys(_name(node) for node in self._wrong)),
+            speed=_attempt("speed", self._measure_speed, Speed(), self._missing),
+            step=_attempt("speed of a step", self._measure_step, None, self._missing),
+            slow=_attempt("slow ops", self._find_slow, (), self._missing),
         )
 
     def _measure(self, node: Node) -> Cost:
@@ -222,6 +245,15 @@ class _Summary:
             instead,
             self._missing,
         )
+
+    def _measure_speed(self) -> Speed:
+        return measure_speed(self._plan, self._costs, self._ratio)
+
+    def _measure_step(self) -> Speed | None:
+        return measure_step(self._plan, self._measure, self._ratio)
+
+    def _find_slow(self) -> tuple[SlowOp, ...]:
+        return find_slow(filter(self._is_delegated, self._nodes))
 
     def _find_kernels(self) -> dict[Node, Reason]:
         fallback = [node for node in self._nodes if not self._is_delegated(node)]

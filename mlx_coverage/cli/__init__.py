@@ -6,6 +6,7 @@ tracebacks are shown with `--traceback` only.
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import NoReturn
 
 from mlx_coverage import __version__
 from mlx_coverage.cli import (
+    arguments,
+    bench,
     check,
     console,
     diff,
@@ -27,17 +30,34 @@ from mlx_coverage.cli import (
     sweep,
 )
 
-_COMMANDS = (check, diff, explain, repro, sweep, export, run, generate, ops, doctor)
+_COMMANDS = (check, diff, explain, repro, sweep, export, run, bench, generate, ops, doctor)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(exits.UNUSABLE_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+        hint = arguments.suggest(_find_wrong(message), self._list_names())
+        self.exit(exits.UNUSABLE_INPUT, f"{self.prog}: {message}{hint}; see {self.prog} --help\n")
+
+    def _list_names(self) -> list[str]:
+        """Options and commands."""
+        actions: list[argparse.Action] = self._actions
+        commands = [name for action in actions for name in action.choices or () if name]
+        return [*(o for action in actions for o in action.option_strings), *map(str, commands)]
+
+
+def _find_wrong(message: str) -> str:
+    """The word that argparse does not know."""
+    wrong = re.search(r"invalid choice: '([^']+)'|unrecognized arguments: (\S+)", message)
+    return (wrong[1] or wrong[2]).partition("=")[0] if wrong else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    args = _make_parser().parse_args(argv)
+    args = _parse(argv)
+    refusal = arguments.refuse_names(args)
+    if refusal is not None:
+        console.say(refusal)
+        return exits.UNUSABLE_INPUT
     try:
         code = int(args.run(args))
         sys.stdout.flush()
@@ -57,6 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _make_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        # The command's own parser knows the options that are much like it.
+        args.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
+
+
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="mlx-coverage",
@@ -73,6 +102,8 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add_parser(commands, shared)
+    for command_parser in commands.choices.values():
+        command_parser.set_defaults(refuse=command_parser.error)
     return parser
 
 

@@ -4,6 +4,7 @@ import argparse
 import gc
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,11 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         description="Plan a model as a real lowering would, and report what falls back, why, "
         "where in your source, and what would help. No weights are needed.",
     )
-    add_model(parser, nargs="?")
+    add_model(parser, nargs="*")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true",
+        help="print the verdict's first line alone; files are written all the same",
+    )  # fmt: skip
     parser.add_argument(
         "--op", metavar="OP",
         help="instead of a model, look at one op, such as mylib::myop: its entry, what it "
@@ -70,8 +75,12 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         help="try what may mend the findings (a decomposition, cast, layout, overload, static "
         "size, equivalent module), run it, and compare it with eager torch",
     )  # fmt: skip
+    parser.add_argument(
+        "--measured", metavar="FILE",
+        help="what bench --json wrote on a Mac: times are expected by its ratio to the bound",
+    )  # fmt: skip
     add_target(parser)
-    parser.set_defaults(run=run, refuse=parser.error)
+    parser.set_defaults(run=run)
 
 
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
@@ -85,6 +94,10 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None
         "nn.Module with example_inputs beside it, an ExportedProgram, a function that returns "
         "(module, args, kwargs, dynamic_shapes), or a dict of methods",
     )
+    parser.add_argument(
+        "--strict-export", action="store_true",
+        help="export with strict=True from the start (default: where torch.export's default fails)",
+    )  # fmt: skip
     add_partitioner(parser)
 
 
@@ -92,11 +105,30 @@ def run(args: argparse.Namespace) -> int:
     """Check the model; the exit code says how it went, whatever the format."""
     if args.op is not None:
         return inquire(args)
-    if args.model is None:
+    if not args.model:
         args.refuse("the following arguments are required: MODEL, or --op OP")
     refuse_options(args)
-    explicit, excluded = args.fail_on, args.exclude
+    given = vars(args) | {"explicit": args.fail_on, "excluded": args.exclude}
     apply_settings(args)
+    if len(args.model) > 1:
+        _refuse_files(args)
+    each = (argparse.Namespace(**{**given, **vars(args), "model": model}) for model in args.model)
+    return max(map(_run_one, each))
+
+
+def _refuse_files(args: argparse.Namespace) -> None:
+    """Several models share no file, and no document on stdout."""
+    form = "json" if args.json else args.output_format
+    files = args.html or args.json or args.report or args.baseline
+    if files or form not in (None, "full", "concise", "github", "markdown"):
+        args.refuse(
+            "a file, a baseline and the formats json, sarif, junit and csv belong to one model; "
+            "check one at a time, or use mlx-coverage sweep"
+        )
+
+
+def _run_one(args: argparse.Namespace) -> int:
+    explicit, excluded = args.explicit, args.excluded
     name_ignored(args)
     if explicit and not args.baseline:
         from mlx_coverage.analyze.failures import InputError
@@ -106,9 +138,11 @@ def run(args: argparse.Namespace) -> int:
         _import_definitions(args.imports)
         return contrast(args)
     outputs = choose_outputs(args)
+    args.ratio = _read_ratio(args.measured) if args.measured else None
     baseline = read_report(Path(args.baseline)) if args.baseline else None
     _import_definitions(args.imports)
     report, code = check_model(args.model, args)
+    outputs = replace(outputs, quiet=args.quiet)
     if baseline is not None:
         refuse_baseline(args.baseline, baseline, report)
     difference = compare_reports(baseline, report) if baseline is not None else None
@@ -118,6 +152,17 @@ def run(args: argparse.Namespace) -> int:
     # Every gate has its say, also when an earlier one failed.
     gates = (hold_share(report, args.fail_under), hold_changes(difference, args.fail_on))
     return code or max(gates)
+
+
+def _read_ratio(name: str) -> float:
+    from mlx_coverage.analyze.benchmark import read_ratio
+
+    try:
+        return read_ratio(Path(name))
+    except ValueError as error:
+        from mlx_coverage.analyze.failures import InputError
+
+        raise InputError(f"--measured {error}") from None
 
 
 def _name_unused(excluded: Sequence[str], report: "CoverageReport") -> None:
@@ -140,7 +185,7 @@ def inquire(args: argparse.Namespace) -> int:
         from mlx_coverage.registry import default_registry
 
         registry = default_registry()  # plug-ins register ops
-        _import_definitions([*args.imports, *([args.model] if args.model else [])])
+        _import_definitions([*args.imports, *args.model])
         inquiry = custom_ops.inquire(custom_ops.find_op(args.op), registry)
     console.emit(INQUIRY_RENDERERS[form](inquiry))
     return exits.PASSED
@@ -178,7 +223,8 @@ def check_model(model: str, args: argparse.Namespace) -> tuple["CoverageReport",
     for refusal in refusals:
         said = refusal.describe() if isinstance(refusal, CaptureError) else str(refusal)
         console.say(said)
-    return report, exits.MODEL_FAILED if refusals else exits.PASSED
+    runs = report.outcome == "lowers" and not refusals
+    return report, exits.PASSED if runs else exits.MODEL_FAILED
 
 
 def _capture(
@@ -196,7 +242,7 @@ def _capture(
     with open_model(model) as methods:
         try:
             with console.progress(f"exporting {model}"):
-                programs = capture.export_methods(methods)
+                programs = capture.export_methods(methods, _is_strict(args))
         except CaptureError as failure:
             failure.remarks = list_remarks(methods, {})
             raise
@@ -206,7 +252,7 @@ def _capture(
         remarks = list_remarks(methods, programs)
         make = configure_partitioner(args)
         fixes = getattr(args, "fixes", False)
-        again = None if args.verify or fixes else partial(_export_again, methods)
+        again = None if args.verify or fixes else partial(_export_again, methods, _is_strict(args))
         planned = capture.plan_methods(programs, make, console.progress, again)
         refusals: Sequence[CaptureError | ForeignDifferenceError] = planned.refusals
         if args.verify and not refusals:
@@ -220,9 +266,9 @@ def _capture(
         if known.summary:
             console.say(f"fixes{f' of {name}' if len(found[0]) > 1 else ''}: {known.summary}")
     verified = args.verify and not refusals
-    report = add_fixes(
-        propose_entries(summarize(model, planned, verified, remarks=remarks)), *found
-    )
+    ratio = getattr(args, "ratio", None)
+    summary = summarize(model, planned, verified, remarks=remarks, ratio=ratio)
+    report = add_fixes(propose_entries(summary), *found)
     return apply_suppressions(report, list_files(model), BY_SLUG), refusals
 
 
@@ -249,7 +295,11 @@ def _verify(
     return ()
 
 
-def _export_again(methods: "Methods", name: str) -> "ExportedProgram":
+def _export_again(methods: "Methods", strict: bool, name: str) -> "ExportedProgram":
     from mlx_coverage.analyze.capture import export_methods
 
-    return export_methods({name: methods[name]})[name]
+    return export_methods({name: methods[name]}, strict)[name]
+
+
+def _is_strict(args: argparse.Namespace) -> bool:
+    return getattr(args, "strict_export", False)

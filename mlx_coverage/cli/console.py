@@ -4,6 +4,8 @@ import logging
 import os
 import shutil
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -26,9 +28,13 @@ def emit(text: str) -> None:
 
 @contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Show on a terminal what is going on, and take it away afterwards."""
+    """Show what is going on: on a terminal until it is over, elsewhere in lines.
+
+    Elsewhere a stage that takes a moment is one line, and another one every 30 seconds.
+    """
     if not sys.stderr.isatty():
-        yield
+        with _told(text):
+            yield
         return
     stream = sys.stderr
     stream.write(f"\r\033[K{text} ...")
@@ -38,6 +44,33 @@ def progress(text: str) -> Iterator[None]:
     finally:
         stream.write("\r\033[K")
         stream.flush()
+
+
+# Seconds after which a stage is told where stderr is no terminal, and then again.
+FIRST, AGAIN = 2.0, 30.0
+
+
+@contextmanager
+def _told(text: str) -> Iterator[None]:
+    over = threading.Event()
+    started = time.monotonic()
+    stream = sys.stderr
+
+    def tell() -> None:
+        wait = FIRST
+        while not over.wait(wait):
+            seconds = time.monotonic() - started
+            after = "" if wait == FIRST else f" for {seconds:.0f} s"
+            print(f"mlx-coverage: {text}{after} ...", file=stream, flush=True)
+            wait = AGAIN
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def describe_terminal(stream: TextIO) -> dict[str, Any]:

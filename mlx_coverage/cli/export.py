@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             from mlx_coverage.analyze.verification import verify
         with load.open_model(args.model) as methods:
             with console.progress(f"exporting {args.model}"):
-                programs = capture.export_methods(methods)
+                programs = capture.export_methods(methods, args.strict_export)
             if capture.lacks_weights(programs):
                 raise InputError(
                     f"{args.model} has no weights to write (meta tensors); load them, or see what "

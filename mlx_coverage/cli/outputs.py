@@ -16,6 +16,8 @@ from mlx_coverage.report.contrast import CONTRAST_RENDERERS
 from mlx_coverage.report.difference import DIFFERENCE_RENDERERS
 from mlx_coverage.report.formats import OUTPUT_FORMATS, RENDERERS, TERMINAL_RENDERERS
 from mlx_coverage.report.redaction import hide_folders, hide_source
+from mlx_coverage.report.text import sanitize
+from mlx_coverage.report.verdict import describe_headline
 
 if TYPE_CHECKING:
     from mlx_coverage.analyze.contrast import Contrast
@@ -58,19 +60,24 @@ class Outputs:
         stdout: the format that stdout gets.
         files: formats and paths.
         hide: what makes the outputs fit to be shown to others, applied in this order.
+        quiet: whether stdout gets the headline alone.
     """
 
     stdout: str
     files: tuple[tuple[str, Path], ...]
     hide: tuple[Callable[[Any], Any], ...] = ()
+    quiet: bool = False
 
     def write(self, report: "CoverageReport", difference: "Difference | None" = None) -> None:
         """Write everything; the formats for people, and the page, say what changed."""
         report = self._hide(report)
         if difference is not None and self.hide:
             difference = compare_reports(self._hide(difference.old), report)
-        console.emit(_render_for_stdout(self.stdout, report))
-        if difference is not None and self.stdout in _FOR_PEOPLE:
+        if self.quiet:
+            console.emit(f"{sanitize(report.model)}: {sanitize(describe_headline(report))}\n")
+        else:
+            console.emit(_render_for_stdout(self.stdout, report))
+        if difference is not None and not self.quiet and self.stdout in _FOR_PEOPLE:
             console.emit("\n" + DIFFERENCE_RENDERERS[_FOR_PEOPLE[self.stdout]](difference))
         page = partial(render_html, difference=difference)
         self._write_files(report, {**RENDERERS, "html": page})

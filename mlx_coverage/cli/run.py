@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,10 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
         help="run a .pte on random or saved inputs, and time it",
         description="Run a method of a .pte in ExecuTorch's runtime with the MLX delegate.",
     )
-    parser.add_argument("program", metavar="PROGRAM", help="a .pte lowered with MLXPartitioner")
+    parser.add_argument(
+        "program", metavar="PROGRAM",
+        help="a .pte lowered with MLXPartitioner; with --profile also a model, as check takes it",
+    )  # fmt: skip
     parser.add_argument("--method", metavar="NAME", help="default: forward, or the only one")
     parser.add_argument(
         "--inputs", metavar="FILE", help="a list or tuple saved with torch.save; default: random"
@@ -35,15 +39,25 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-outputs", metavar="FILE", help="save the first call's outputs with torch.save"
     )
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--profile", action="store_true",
+        help="say where the time goes: by delegate and CPU kernel, and inside delegates by op, "
+        "with source lines where a model is given",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help="write the profile as JSON")
+    parser.set_defaults(run=run, accepted=(".pte",))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the program; the first call's outputs are described, the later calls timed."""
+    if args.json and not args.profile:
+        args.refuse("--json writes a profile; add --profile")
+    if args.profile:
+        return profile(args)
     with console.quiet(), console.progress("loading torch and executorch"):
         from mlx_coverage import runtime
         from mlx_coverage.analyze.execution import Execution, refuse_foreign
-        from mlx_coverage.analyze.program_file import read_program
+        from mlx_coverage.analyze.program_file import choose_method, draw_inputs, read_program
         from mlx_coverage.report import check_writable, write_file
     import torch
 
@@ -52,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
         check_writable(Path(args.save_outputs))
     methods = read_program(path)
     refuse_foreign(path, methods)
-    method = _choose(path, methods, args.method)
-    inputs = _load_inputs(Path(args.inputs), method) if args.inputs else _draw(method)
+    method = choose_method(path, methods, args.method)
+    inputs = _load_inputs(Path(args.inputs), method) if args.inputs else draw_inputs(method)
     with console.quiet():
         if args.device:
             runtime.set_options(device=args.device)
@@ -67,31 +81,61 @@ def run(args: argparse.Namespace) -> int:
     return exits.PASSED
 
 
-def _choose(path: Path, methods: Sequence["Method"], name: str | None) -> "Method":
-    from mlx_coverage.analyze.failures import InputError
+def profile(args: argparse.Namespace) -> int:
+    """Trace the program, or the model once it is lowered."""
+    from mlx_coverage.report import check_writable, write_file
+    from mlx_coverage.report.profile import render_profile_json, render_profile_text
 
-    known = {method.name: method for method in methods}
-    wanted = name or ("forward" if "forward" in known else next(iter(known), ""))
-    if wanted not in known or (name is None and wanted != "forward" and len(known) > 1):
-        what = f"has no method {name!r}" if name else "has several methods"
-        raise InputError(f"{path} {what}; accepted: --method {' or '.join(known)}")
-    return known[wanted]
+    if args.json:
+        check_writable(Path(args.json))
+    with console.quiet(), console.progress("loading torch and executorch"):
+        from mlx_coverage import runtime
+        from mlx_coverage.analyze.execution import refuse_foreign
+        from mlx_coverage.analyze.profile import profile_program
+        from mlx_coverage.analyze.program_file import choose_method, draw_inputs, read_program
+
+    with console.quiet(), _lower(args) as (path, owners, given):
+        if args.device:
+            runtime.set_options(device=args.device)
+        methods = read_program(path)
+        refuse_foreign(path, methods)
+        method = choose_method(path, methods, args.method)
+        inputs = _load_inputs(Path(args.inputs), method) if args.inputs else given.get(method.name)
+        with console.progress("tracing calls"):
+            found = profile_program(
+                path, method, inputs or draw_inputs(method), args.repeat, owners.get(method.name)
+            )
+    console.emit(render_profile_text(found))
+    if args.json:
+        write_file(Path(args.json), render_profile_json(found))
+        console.say(f"wrote {args.json}")
+    return exits.PASSED
 
 
-def _draw(method: "Method") -> list[Any]:
-    import torch
+@contextmanager
+def _lower(args: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """The program file; of a model also the nodes of its steps, and example inputs, by method."""
+    if args.program.endswith(".pte"):
+        yield Path(args.program), {}, {}
+        return
+    from torch.utils import _pytree as pytree
 
-    generator = torch.Generator().manual_seed(0)
+    from mlx_coverage.analyze import capture, load
+    from mlx_coverage.analyze.execution import store
+    from mlx_coverage.analyze.profile import find_owners
+    from mlx_coverage.lowering.partitioner import MLXPartitioner
 
-    def draw(given: "Input") -> Any:
-        if given.dtype is None:
-            return given.value
-        if given.dtype.is_floating_point:
-            return torch.randn(given.shape, generator=generator).to(given.dtype)
-        # Zeros and ones are in range of any index, mask or token.
-        return torch.randint(0, 2, given.shape, generator=generator).to(given.dtype)
-
-    return [draw(given) for given in method.inputs]
+    with load.open_model(args.program) as methods:
+        programs = capture.export_methods(methods)
+        with console.progress("lowering"):
+            lowered = capture.lower_methods(programs, MLXPartitioner)
+    if lowered.program is None:
+        raise lowered.refusals[0]
+    plans = lowered.plans.items()
+    owners = {name: find_owners(lowered.program, plan, name) for name, plan in plans}
+    inputs = {n: pytree.tree_leaves(program.example_inputs) for n, program in programs.items()}
+    with store(lowered.program) as path:
+        yield path, owners, inputs
 
 
 def _load_inputs(path: Path, method: "Method") -> list[Any]:

@@ -13,7 +13,7 @@ from executorch.exir.backend.backend_details import (
 )
 
 from mlx_coverage.lowering.payload import serialize
-from mlx_coverage.lowering.translation import translate
+from mlx_coverage.lowering.translation import Recording, translate
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.spec import Registry
 
@@ -40,6 +40,15 @@ SHARED_BUFFER = "shared_buffer"
 _SESSION = "mlx_coverage/session"
 
 
+def _map_steps(recording: Recording) -> dict[str, tuple[int, ...]]:
+    """Debug handles of the nodes that steps are of, by the names of the runtime's events."""
+    steps = zip(recording.program.calls, recording.owners, strict=True)
+    return {
+        f"{number} {call.function}": (int(node.meta.get("debug_handle", 0)),)
+        for number, (call, node) in enumerate(steps)
+    }
+
+
 @final
 class MLXCoverageBackend(BackendDetails):
     """Records a partition's MLX program. The class name is the backend id in the file."""
@@ -63,6 +72,7 @@ class MLXCoverageBackend(BackendDetails):
         return PreprocessResult(
             processed_bytes=serialize(recording.program),
             data_store_output=store.get_named_data_store_output(),
+            debug_handle_map=_map_steps(recording),
         )
 
 

@@ -22,6 +22,7 @@ class Folded:
 
     calls: tuple[Call, ...]
     weights: Mapping[int, Weight]
+    kept: tuple[int, ...]  # where the calls stood among those that were recorded
 
 
 def fold_constants(
@@ -39,7 +40,7 @@ def fold_constants(
                  for slot in call.results}  # fmt: skip
     folder = _Folder(recorder, weights, producers)
     needed, needed_numbers = set(arrays), set(numbers)
-    kept: list[Call] = []
+    kept: list[int] = []
     folded: dict[int, Weight] = {}
     for index in reversed(range(len(recorder.calls))):
         call = recorder.calls[index]
@@ -50,14 +51,16 @@ def fold_constants(
             for slot in wanted:
                 folded[slot] = Weight.from_array(folder.compute(slot))
             continue
-        kept.append(call)
+        kept.append(index)
         for reference in call.references():
             if isinstance(reference, NumberRef):
                 needed_numbers.add(reference.slot)
             else:
                 needed.add(reference.slot)
     used = {slot: weight for slot, weight in weights.items() if slot in needed}
-    return Folded(tuple(reversed(kept)), {**used, **folded})
+    kept.reverse()
+    calls = tuple(recorder.calls[index] for index in kept)
+    return Folded(calls, {**used, **folded}, tuple(kept))
 
 
 class _Folder:

@@ -134,6 +134,11 @@ class PartitionPlan:
         placements, partitions = _place(self.graph, verdicts, levels, self.options, pinned)
         return replace(self, placements=placements, partitions=partitions, verdicts=verdicts)
 
+    def judge_again(self, registry: Registry) -> "PartitionPlan":
+        """The plan of the graph as it is now, by what its metadata has become."""
+        nodes = self.placements
+        return self.suppose({n: _judge(n, registry, self.constants, self.options) for n in nodes})
+
     def _find_pinned(self) -> frozenset[Node]:
         """What reads and writes buffers that the delegate has to own: placed however small."""
         buffers = self.shared - self.left

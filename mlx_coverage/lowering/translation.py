@@ -33,10 +33,17 @@ from mlx_coverage.registry.spec import Registry
 
 @dataclass(frozen=True)
 class Recording:
-    """A program and the bytes that its constants and states refer to."""
+    """A program and the bytes that its constants and states refer to.
+
+    Attributes:
+        program: the calls.
+        weights: by key.
+        owners: the node that each call was recorded for.
+    """
 
     program: Program
     weights: Mapping[str, Weight]
+    owners: tuple[Node, ...] = ()
 
 
 def translate(
@@ -87,6 +94,7 @@ class _Translation:
         self.witnesses = witnesses
         self.recorder = Recorder(len(witnesses))
         self.values: dict[Node, Any] = {}
+        self.owners: list[Node] = []
         self.inputs: list[Input] = []
         self.weights: dict[int, Weight] = {}
         self.states: dict[str, State] = {}
@@ -174,6 +182,7 @@ class _Translation:
                 result = evaluate(spec, call, arguments)
         except (SpecializationError, RecordError, ValueError, TypeError, IndexError) as error:
             raise RecordError(f"{name_target(target)} at node {node}: {error}") from error
+        self.owners += [node] * (len(self.recorder.calls) - len(self.owners))
         self._check_shapes(node, name_target(target), result)
         self.values[node] = result
 
@@ -238,7 +247,9 @@ class _Translation:
             outputs=tuple(self.outputs),
             updates=tuple(self.updates),
         )
-        return Recording(program.compact(), weights)
+        last = self.owners[-1:]
+        owners = self.owners + last * (len(recorder.calls) - len(self.owners))
+        return Recording(program.compact(), weights, tuple(owners[i] for i in folded.kept))
 
 
 def _lazy_array(shape: tuple[int, ...], dtype: torch.dtype) -> Any:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Iterator
+from typing import Any
 
 from mlx_coverage.analyze.model import CoverageReport
 from mlx_coverage.report.verdict import describe_fixes
@@ -17,31 +19,34 @@ def render_csv(report: CoverageReport) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
+    writer.writerows(list_rows(report))
+    return text.getvalue()
+
+
+def list_rows(report: CoverageReport) -> Iterator[dict[str, Any]]:
+    """The findings, a value for each of `COLUMNS`."""
     for method in report.methods:
         for finding in method.findings:
             source, reason = finding.source, finding.reason
-            writer.writerow(
-                {
-                    "model": report.model,
-                    "method": method.name,
-                    "op": finding.op,
-                    "nodes": finding.count,
-                    "flops": finding.figures.flops,
-                    "bytes": finding.figures.bytes,
-                    "reason": reason.slug,
-                    "sentence": reason.sentence,
-                    "others": " ".join(other.slug for other in finding.others),
-                    "modules": " ".join(module.path for module in finding.modules),
-                    "file": source.file,
-                    "line": source.line,
-                    "code": source.code,
-                    "ops": " ".join(f"{count.op}:{count.nodes}" for count in finding.ops),
-                    "lines": " ".join(place.place for place in finding.lines),
-                    "provenance": source.provenance,
-                    "via": source.via,
-                    "remedy": reason.remedy,
-                    "fixes": " ".join(describe_fixes(finding)),
-                    "allowed": finding.allowed,
-                }
-            )
-    return text.getvalue()
+            yield {
+                "model": report.model,
+                "method": method.name,
+                "op": finding.op,
+                "nodes": finding.count,
+                "flops": finding.figures.flops,
+                "bytes": finding.figures.bytes,
+                "reason": reason.slug,
+                "sentence": reason.sentence,
+                "others": " ".join(other.slug for other in finding.others),
+                "modules": " ".join(module.path for module in finding.modules),
+                "file": source.file,
+                "line": source.line,
+                "code": source.code,
+                "ops": " ".join(f"{count.op}:{count.nodes}" for count in finding.ops),
+                "lines": " ".join(place.place for place in finding.lines),
+                "provenance": source.provenance,
+                "via": source.via,
+                "remedy": reason.remedy,
+                "fixes": " ".join(describe_fixes(finding)),
+                "allowed": finding.allowed,
+            }

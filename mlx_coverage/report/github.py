@@ -24,9 +24,11 @@ def render_github(report: CoverageReport) -> str:
 
 def _list_commands(report: CoverageReport) -> Iterator[str]:
     packages = frozenset(file.file for file in report.files if not file.own)
-    for text in describe_outcome(report):
-        level = "error" if report.failure is not None else "warning"
-        yield _write(level, text, title=f"mlx-coverage: {report.model}")
+    headline, *remarks = describe_outcome(report)
+    level = "notice" if report.outcome == "lowers" else "error"
+    yield _write(level, headline, title=f"mlx-coverage: {report.model}")
+    for text in remarks:
+        yield _write("warning", text, title=f"mlx-coverage: {report.model}")
     for source, text in describe_refusals(report):
         title = f"mlx-coverage: {report.model}"
         yield _write("error", text, title=title, **_locate(source, packages))

@@ -34,6 +34,7 @@ from mlx_coverage.analyze.model import (
     format_bytes,
     format_count,
     format_flops,
+    format_seconds,
     format_share,
 )
 from mlx_coverage.report.anchors import name_findings
@@ -42,9 +43,14 @@ from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.treemap import Cell, make_treemaps
 from mlx_coverage.report.verdict import (
     describe_cut,
-    describe_outcome,
+    describe_fit,
+    describe_headline,
+    describe_kernels,
     describe_reach,
     describe_refusals,
+    describe_slow,
+    describe_speed,
+    describe_what_ifs,
 )
 from mlx_coverage.report.views import View, make_views, name_segments
 
@@ -281,7 +287,15 @@ def _make_environment() -> Environment:
     environment.filters["prose"] = _mark_code
     environment.filters["lines"] = _keep_lines
     environment.filters["cut"] = describe_cut
-    environment.filters["outcome"] = describe_outcome
+    environment.filters["kernels"] = _list_kernels
+    environment.filters["headline"] = describe_headline
+    environment.filters["fit"] = describe_fit
+    environment.filters["slow"] = describe_slow
+    environment.filters["speed"] = describe_speed
+    environment.filters["what_ifs"] = describe_what_ifs
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    environment.filters["seconds"] = format_seconds
+    environment.filters["rate"] = _format_rate
     environment.filters["reach"] = describe_reach
     environment.filters["refusals"] = describe_refusals
     environment.filters["percent"] = _measure_bar
@@ -296,6 +310,15 @@ def _format_work(figures: Figures) -> str:
     if figures.unmodelled:
         return f"≥ {format_flops(figures.flops)}" if figures.flops else "not modelled"
     return format_flops(figures.flops)
+
+
+def _list_kernels(report: CoverageReport) -> list[str]:
+    said = (text for method in report.methods for text in describe_kernels(method, report))
+    return list(dict.fromkeys(said))
+
+
+def _format_rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def _measure_bar(part: int, whole: int) -> float:

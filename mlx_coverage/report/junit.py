@@ -6,7 +6,7 @@ from mlx_coverage.analyze.model import CoverageReport, Finding, MethodReport, St
 from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.verdict import (
     describe_fixes,
-    describe_outcome,
+    describe_headline,
     describe_reach,
     describe_verdict,
     describe_work,
@@ -62,9 +62,8 @@ def _make_method(report: CoverageReport, method: MethodReport) -> Element:
     facts = {
         "verdict": describe_verdict(method, report),
         "work": "; ".join(describe_work(method)),
-        **(
-            {"remarks": " ".join(describe_outcome(report))} if any(describe_outcome(report)) else {}
-        ),
+        "outcome": describe_headline(report),
+        **({"remarks": " ".join(report.remarks)} if report.remarks else {}),
     }
     for fact, value in facts.items():
         SubElement(properties, "property", name=fact, value=sanitize(value))

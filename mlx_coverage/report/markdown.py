@@ -9,12 +9,16 @@ from mlx_coverage.report.text import sanitize
 from mlx_coverage.report.verdict import (
     describe_blockers,
     describe_cut,
+    describe_fit,
     describe_fixes,
     describe_kernels,
     describe_outcome,
     describe_reach,
     describe_refusals,
+    describe_slow,
+    describe_speed,
     describe_verdict,
+    describe_what_ifs,
     describe_work,
 )
 
@@ -54,6 +58,10 @@ def _list_lines(report: CoverageReport) -> Iterator[str]:
     for method in report.methods:
         yield ""
         yield from _show_method(method, report)
+    answers = [*describe_fit(report), *describe_what_ifs(report)]
+    if answers:
+        yield ""
+        yield from (f"- {escape_markdown(text)}" for text in answers)
     if len(report.methods) > 1:
         yield ""
         yield f"All methods: **{describe_verdict(report, report)}**"
@@ -78,6 +86,10 @@ def _show_method(method: MethodReport, report: CoverageReport) -> Iterator[str]:
     for text in describe_kernels(method, report):
         yield ""
         yield f"**{escape_markdown(text)}**"
+    answers = [*describe_speed(method), *describe_slow(method)]
+    if answers:
+        yield ""
+        yield from (f"- {escape_markdown(text)}" for text in answers)
     if method.blockers:
         yield ""
         yield "What would help most:"

@@ -130,12 +130,15 @@ def _make_run(report: CoverageReport, found: Iterable[_Result]) -> dict[str, Any
 
 def _describe_invocation(report: CoverageReport) -> dict[str, Any]:
     level = "warning" if report.failure is None else "error"
+    headline, *remarks = describe_outcome(report)
+    first = "note" if report.outcome == "lowers" else "error"
     notes = [
-        {"level": level, "message": {"text": sanitize(text)}} for text in describe_outcome(report)
+        {"level": rank, "message": {"text": sanitize(text)}}
+        for rank, text in [(first, headline), *((level, remark) for remark in remarks)]
     ]
     return {
         "executionSuccessful": report.failure is None,
-        **({"toolExecutionNotifications": notes} if notes else {}),
+        "toolExecutionNotifications": notes,
     }
 
 

@@ -70,6 +70,8 @@ def _describe_type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "items": _describe_type(arguments[0], definitions)}
     if origin is Literal:
         return {"enum": list(arguments)}
+    if origin is UnionType and any(map(dataclasses.is_dataclass, arguments)):
+        return {"anyOf": [_describe_type(argument, definitions) for argument in arguments]}
     if origin is UnionType:
         return {"type": [_TYPES[argument] for argument in arguments]}
     return {"type": _TYPES[hint]}

@@ -1,7 +1,7 @@
 """The report for a terminal."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mlx_coverage.analyze.model import (
@@ -18,11 +18,15 @@ from mlx_coverage.analyze.model import (
 from mlx_coverage.report.verdict import (
     describe_blockers,
     describe_cut,
+    describe_fit,
     describe_kernels,
     describe_mood,
     describe_outcome,
     describe_reach,
     describe_refusals,
+    describe_slow,
+    describe_speed,
+    describe_what_ifs,
     describe_work,
 )
 
@@ -72,6 +76,8 @@ class _Page:
                 f"  {share} {describe_mood(report)}on MLX ({report.delegated} of {nodes})"
                 f" {self.marks['dot']} {format_count(report.partitions, 'partition')}"
             )
+        yield from self._section("DOES IT FIT", describe_fit(report))
+        yield from self._section("WHAT IF", describe_what_ifs(report))
         if report.missing:
             yield ""
             for part in report.missing:
@@ -100,10 +106,11 @@ class _Page:
         if report.target == "executorch":
             yield self._style("Target: ExecuTorch's own MLX delegate", "bold")
         yield "  ".join(self._stage(stage) for stage in report.stages)
-        outcome = list(describe_outcome(report))
-        if outcome:
-            yield ""
-        for text in outcome:
+        headline, *remarks = describe_outcome(report)
+        color = "red" if report.outcome != "lowers" else "green" if report.is_whole else "yellow"
+        yield ""
+        yield from (self._style(x, color, "bold") for x in self._wrap(sanitize(headline), 0, 2))
+        for text in remarks:
             yield from (self._style(x, "red", "bold") for x in self._wrap(sanitize(text), 0))
         for source, text in describe_refusals(report):
             yield ""
@@ -123,7 +130,8 @@ class _Page:
             return
         dot = f" {self.marks['dot']} "
         style = "green" if method.fallback == 0 else "yellow" if method.delegated else "red"
-        style = style if report.outcome == "lowers" else "red"
+        # A share of a program that does not lower is of none that there is.
+        style = style if report.outcome == "lowers" else "dim"
         head = f"{share} {describe_mood(report)}on MLX"
         fraction = f" ({method.delegated} of {format_count(method.nodes, 'node')})"
         partitions = format_count(method.partitions, "partition")
@@ -139,11 +147,23 @@ class _Page:
         if method.findings:
             yield ""
             yield from self._table(method.findings)
+        for title, texts in (
+            ("HOW FAST, AT BEST", describe_speed(method)),
+            ("KNOWN TO BE SLOW ON MLX", describe_slow(method)),
+        ):
+            yield from self._section(title, texts)
         if method.blockers:
             yield ""
             yield self._style("WHAT WOULD HELP MOST", "dim")
             for text in (*describe_blockers(method), *describe_cut(method)):
                 yield from self._wrap(sanitize(text), 2, 2)
+
+    def _section(self, title: str, texts: Iterable[str]) -> Iterator[str]:
+        for number, text in enumerate(texts):
+            if not number:
+                yield ""
+                yield self._style(title, "dim")
+            yield from self._wrap(sanitize(text), 2, 2)
 
     def _bar(self, method: MethodReport) -> str:
         # A cell is full only for a whole share, so that one fallback node always shows.

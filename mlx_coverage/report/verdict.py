@@ -11,6 +11,7 @@ from mlx_coverage.analyze.model import (
     format_bytes,
     format_count,
     format_flops,
+    format_seconds,
     format_share,
 )
 
@@ -20,15 +21,166 @@ _BLOCKERS = 3
 _SIZES = 3
 # Further lines of a finding that are named; JSON holds all of them.
 _LINES = 4
+# Chips that texts name, and dtypes of weights; JSON and HTML hold all of them.
+_CHIPS = ("M1", "M4", "M4 Pro", "M5 Max")
+_DTYPES = 3
+# What a call of a delegate takes with next to nothing to do, in seconds (benchmarks/README.md).
+CALL_SECONDS = 1e-4
 # Blockers that a search did not get to, and that are named.
 _UNTRIED = 5
 
 
 def describe_outcome(report: CoverageReport) -> Iterator[str]:
-    """What stands before all figures: remarks, and that the program does not lower."""
+    """What stands before all figures: the headline, and remarks."""
+    yield describe_headline(report)
     yield from report.remarks
-    if report.outcome == "does not lower":
-        yield "The program does not lower: figures say what would be on MLX if it did."
+
+
+def describe_headline(report: CoverageReport) -> str:
+    """What becomes of the program, and which lines decide it; every format begins with it."""
+    match report.outcome:
+        case "not planned" | "does not lower":
+            refusals = report.failure.refusals if report.failure is not None else ()
+            sources = [refusal.source for refusal in refusals]
+            return f"Does not lower: {_name_lines(sources) or 'the reason is below'}."
+        case "does not load":
+            lines = _name_lines(_list_sources(report, "runtime/no-kernel"))
+            ops = [op for method in report.methods for op in method.kernels_missing]
+            said = f"ExecuTorch has no kernel for {_enumerate(list(dict.fromkeys(ops)))}"
+            return f"Lowers, and does not load: {said}{f'; {lines}' if lines else ''}."
+        case "wrong numbers":
+            lines = _name_lines(_list_sources(report, "runtime/wrong-kernel"))
+            ops = [op for method in report.methods for op in method.kernels_wrong]
+            said = f"ExecuTorch's kernel is wrong for {_enumerate(list(dict.fromkeys(ops)))}"
+            change = f"; {lines}" if lines else ""
+            return f"Lowers, and gives other numbers than torch: {said}{change}."
+        case "lowers":
+            return _describe_pieces(report)
+
+
+def _describe_pieces(report: CoverageReport) -> str:
+    if not report.nodes:
+        return "Lowers, and has no nodes to run."
+    if not report.delegated:
+        return "Lowers, and nothing runs on MLX."
+    methods = [method for method in report.methods if method.nodes]
+    each = f" for each of {len(methods)} methods" if len(methods) > 1 else ""
+    if report.is_whole:
+        return f"Lowers as one delegate{each}."
+    pieces = sum(len(method.segments) for method in methods)
+    of = f" of {len(methods)} methods" if len(methods) > 1 else ""
+    lines = len(group_by_line(f for method in methods for f in method.findings))
+    keep = "keeps" if lines == 1 else "keep"
+    return (
+        f"Lowers in {pieces} pieces{of}, {report.partitions} of them on MLX: "
+        f"{format_count(lines, 'line')} {keep} it from one{each}."
+    )
+
+
+def _list_sources(report: CoverageReport, slug: str) -> list[Source]:
+    return [
+        place
+        for method in report.methods
+        for finding in method.findings
+        if any(reason.slug == slug for reason in (finding.reason, *finding.others))
+        for place in (finding.source, *finding.lines)
+    ]
+
+
+def _name_lines(sources: Iterable[Source]) -> str:
+    places = list(dict.fromkeys(source.place for source in sources if source.place))
+    if not places:
+        return ""
+    return f"change {'this line' if len(places) == 1 else 'these lines'}: {_enumerate(places)}"
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    further = f" and {len(names) - _LINES} more" if len(names) > _LINES else ""
+    return f"{', '.join(names[:_LINES])}{further}"
+
+
+def describe_fit(report: CoverageReport) -> Iterator[str]:
+    """What the program takes, and which Macs have that for their GPU."""
+    memory = report.memory
+    if not memory.fits:
+        return
+    by_dtype = ", ".join(f"{w.dtype} {format_bytes(w.bytes)}" for w in memory.weights[:_DTYPES])
+    parts = [f"weights {format_bytes(memory.weight_bytes)}"]
+    if len(memory.weights) > 1:
+        parts[0] += f" ({by_dtype})"
+    elif memory.weights:
+        parts[0] += f" of {memory.weights[0].dtype}"
+    if memory.state_bytes:
+        parts.append(f"state {format_bytes(memory.state_bytes)}")
+    working = f"working set {format_bytes(memory.working_bytes)}"
+    if memory.upper_working_bytes not in (None, memory.working_bytes):
+        working += f", at the largest sizes {format_bytes(memory.upper_working_bytes or 0)}"
+    yield "; ".join([*parts, working, f".pte {format_bytes(memory.program_bytes)}"])
+    fitting = [fit.machine for fit in memory.fits if fit.fits]
+    if not fitting:
+        yield f"fits no Mac of up to {memory.fits[-1].machine}, as macOS shares memory out"
+    elif len(fitting) == len(memory.fits):
+        yield f"fits a Mac of {fitting[0]}"
+    else:
+        yield f"fits a Mac of {fitting[0]} and more"
+
+
+def describe_speed(method: MethodReport) -> Iterator[str]:
+    """A bound on a few chips, and the rate of a generator's steps."""
+    for speed, what in ((method.speed, "a call"), (method.step, "a step of one token")):
+        shown = [b for b in (speed.bounds if speed else ()) if b.chip in _CHIPS]
+        if not shown or not shown[0].seconds:
+            continue
+        if all(b.seconds < CALL_SECONDS for b in shown):
+            yield f"{what} has less work than the call itself costs, on every chip"
+            continue
+        times = ", ".join(
+            f"{format_seconds(b.seconds)} on {b.chip}{_format_rate(b.tokens_per_second)}"
+            for b in shown
+        )
+        yield f"{what} takes no less than {times}"
+        expected = [(b.chip, b.expected_seconds) for b in shown if b.expected_seconds is not None]
+        if expected:
+            times = ", ".join(f"{format_seconds(seconds)} on {chip}" for chip, seconds in expected)
+            yield f"{what} by the ratio to its bound that was measured: {times}"
+
+
+def _format_rate(rate: float | None) -> str:
+    if not rate:
+        return ""
+    return f" ({rate:,.0f} tokens/s)" if rate >= 100 else f" ({rate:.3g} tokens/s)"
+
+
+def describe_slow(method: MethodReport) -> Iterator[str]:
+    """Delegated ops that MLX is slow at, and what to use instead."""
+    for slow in method.slow:
+        times = f" x{slow.nodes}" if slow.nodes > 1 else ""
+        yield f"{slow.op}{times}: {slow.why}. Instead: {slow.instead}."
+
+
+def describe_what_ifs(report: CoverageReport) -> Iterator[str]:
+    """Each plan that was made again, beside the one that there is."""
+    crossed = sum(method.crossing_bytes for method in report.methods)
+    for what_if in report.what_ifs:
+        changes = []
+        if what_if.total_bytes is not None:
+            changes.append(
+                f"{format_bytes(what_if.total_bytes)} of memory instead of "
+                f"{format_bytes(report.memory.total_bytes)}"
+            )
+        if (what_if.delegated, what_if.partitions) == (report.delegated, report.partitions):
+            changes.append("the same placement")
+        else:
+            changes.append(
+                f"{what_if.delegated} of {format_count(report.nodes, 'node')} on MLX, "
+                f"{format_count(what_if.partitions, 'partition')}"
+            )
+        if what_if.crossing_bytes != crossed:
+            changes.append(
+                f"{format_bytes(what_if.crossing_bytes)} of crossings instead of "
+                f"{format_bytes(crossed)}"
+            )
+        yield f"{what_if.change}: {', '.join(changes)}"
 
 
 def describe_refusals(report: CoverageReport) -> Iterator[tuple[Source, str]]:
@@ -51,8 +203,6 @@ def describe_verdict(counts: CoverageReport | MethodReport, report: CoverageRepo
     if counts.nodes == 0:
         return "n/a: the program has no nodes to run"
     share = f"{format_share(counts.delegated, counts.nodes)} {describe_mood(report)}on MLX"
-    if report.outcome == "does not lower":
-        share = f"does not lower: {share}"
     return (
         f"{share} ({counts.delegated} of {format_count(counts.nodes, 'node')}), "
         f"{format_count(counts.partitions, 'partition')}, "

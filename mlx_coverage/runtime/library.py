@@ -59,6 +59,7 @@ def set_options(
     device: Literal["auto", "cpu", "gpu"] | None = None,
     compile: bool | Literal["auto"] | None = None,
     zero_copy: bool | None = None,
+    profile: bool | None = None,
     max_array_bytes: int | None = None,
     cache_bytes: int | None = None,
 ) -> None:
@@ -70,6 +71,7 @@ def set_options(
         compile: run programs that are loaded from now on under `mx::compile`, whole or in
             parts; "auto" does on a GPU. Environment: MLX_COVERAGE_COMPILE, 0 or 1.
         zero_copy: read inputs and weights in place where the device can.
+        profile: evaluate calls that ExecuTorch traces (ETDump) step by step, each an event.
         max_array_bytes: refuse programs that make a larger array.
         cache_bytes: how much freed memory MLX keeps for later arrays; 256 MiB on a GPU and
             MLX's own limit on a CPU, unless set here, by MLX_COVERAGE_CACHE_BYTES, or by
@@ -83,6 +85,7 @@ def set_options(
         "device": device,
         "compile": compile,
         "zero_copy": zero_copy,
+        "profile": profile,
         "max_array_bytes": max_array_bytes,
         "cache_bytes": cache_bytes,
     }

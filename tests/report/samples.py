@@ -10,6 +10,15 @@ from mlx_coverage.analyze.contrast import (
     Remark,
     Share,
 )
+from mlx_coverage.analyze.estimates import (
+    Bound,
+    Fit,
+    Memory,
+    SlowOp,
+    Speed,
+    WeightBytes,
+    WhatIf,
+)
 from mlx_coverage.analyze.model import (
     NONE,
     Blocker,
@@ -38,6 +47,8 @@ from mlx_coverage.analyze.model import (
     Untried,
     Versions,
 )
+
+GIB = 2**30
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -107,6 +118,9 @@ def make_report(text: str = "plain") -> CoverageReport:
         constants=Constants(3, 1200, 1200, 0, 80),
         sizes=(SizeHint("s77", 10),),
         kernels_missing=(f"aten.{text}.default",),
+        speed=Speed(9 * GIB, 10**12, 10**9, 0, (Bound("M4", 0.08, 0.12, "memory"),)),
+        step=Speed(8 * GIB, 10**10, 10**7, 1, (Bound("M4", 0.07, 0.1, "memory", 14.3),)),
+        slow=(SlowOp(f"aten.{text}.default", 3, f"slow: 2 times {text}", f"another {text}"),),
     )
     return CoverageReport(
         model=f"{text}.py",
@@ -120,6 +134,15 @@ def make_report(text: str = "plain") -> CoverageReport:
         ),
         files=(SourceFile(f"{text}.py", True, (Excerpt(11, ("def f(x):", f"    {text}")),)),),
         missing=(f"source of {text}/lib.py: there is no such file",),
+        memory=Memory(
+            (WeightBytes("float32", 3, 8 * GIB), WeightBytes("int8", 1, GIB)),
+            2 * GIB,
+            GIB,
+            4 * GIB,
+            9 * GIB,
+            (Fit("8 GB", 5 * GIB, False), Fit("24 GB", 18 * GIB, True)),
+        ),
+        what_ifs=(WhatIf(f"--exclude aten.{text}.default", 74, 1, 0, 7 * GIB),),
     )
 
 

@@ -27,7 +27,7 @@ from mlx_coverage.report import (
 )
 from mlx_coverage.report.formats import OUTPUT_FORMATS
 from mlx_coverage.report.schema import make_schema
-from mlx_coverage.report.verdict import describe_verdict
+from mlx_coverage.report.verdict import describe_headline, describe_verdict
 from tests.report.samples import HOSTILE, make_failure, make_report
 
 
@@ -198,7 +198,10 @@ def decode_command(line: str) -> tuple[str, dict[str, str], str]:
 
 @pytest.mark.parametrize("text", ["plain", "a,b:c=100%::error::", *HOSTILE[:4]])
 def test_github_commands_decode_to_what_was_said(text: str) -> None:
-    warning, _, error, notice = map(decode_command, render_github(make_report(text)).splitlines())
+    headline, warning, _, error, notice = map(
+        decode_command, render_github(make_report(text)).splitlines()
+    )
+    assert (headline[0], headline[2]) == ("error", describe_headline(make_report(text)))
     assert warning[0] == "warning"
     assert warning[1] == {
         "title": "mlx-coverage: op/dtype", "file": f"{text}.py", "line": "12",
@@ -243,7 +246,8 @@ def test_csv_holds_every_finding() -> None:
 
 def test_concise_lines_lead_to_the_source() -> None:
     lines = render_concise(make_report()).splitlines()
-    assert lines[0].startswith("plain.py:12: op/dtype aten.plain.default x24")
+    assert lines[0] == f"plain.py: {describe_headline(make_report())}"
+    assert lines[1].startswith("plain.py:12: op/dtype aten.plain.default x24")
     assert lines[-1] == f"plain.py: {describe_verdict(make_report(), make_report())}"
     assert "\x1b[1mplain.py:12\x1b[0m: " in render_concise(make_report(), color=True)
 

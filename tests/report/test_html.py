@@ -92,10 +92,10 @@ def test_page_says_what_the_report_says() -> None:
 
 def test_program_that_does_not_lower_is_not_said_to() -> None:
     report = make_report()
-    assert "lowers, and then does not load" in render_html(report)
+    assert "Lowers, and does not load" in render_html(report)
     failed = replace(report.stages[2], status="failed", sentence="refused")
     stages = (*report.stages[:2], failed, report.stages[3])
-    assert "lowers, and then does not load" not in render_html(replace(report, stages=stages))
+    assert "Lowers, and does not load" not in render_html(replace(report, stages=stages))
 
 
 def test_failure_is_shown_with_its_line() -> None:

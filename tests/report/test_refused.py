@@ -33,7 +33,7 @@ def test_every_refusal_and_every_finding_is_shown(form: str) -> None:
     plain = text.replace("<wbr>", "").replace("\\", "")
     for part in ("ExecuTorch refuses shop.push", "no kernel for shop.cube", "a.py", "b.py"):
         assert part in plain
-    assert "does not lower" in plain
+    assert "Does not lower: change these lines: a.py:3, b.py:9." in plain
     assert "training mode" in plain
     assert "aten.plain.default" in plain
 
@@ -44,16 +44,16 @@ def test_a_share_says_would(form: str) -> None:
     assert "would be" not in RENDERERS[form](make_report())
 
 
-def test_the_remark_stands_first() -> None:
+def test_the_headline_stands_first_and_then_the_remark() -> None:
     lines = RENDERERS["full"](make_refused()).splitlines()
     body = lines[lines.index("") + 1 :]
-    assert body[0] == REMARK
-    assert body[1].startswith("The program does not lower")
+    assert body[:2] == ["Does not lower: change these lines: a.py:3, b.py:9.", REMARK]
 
 
-def test_the_page_is_red() -> None:
+def test_the_page_is_red_and_its_share_grey() -> None:
     page = render_html(make_refused())
-    assert "<title>plain.py: does not lower</title>" in page
+    assert "<title>Does not lower: change these lines: a.py:3, b.py:9. plain.py</title>" in page
+    assert 'class="answer bad"' in page
     assert 'class="headline refused"' in page
     assert "would run on MLX" in page
 
@@ -75,4 +75,5 @@ def test_sarif_has_a_result_per_refusal_and_a_notification() -> None:
     assert [result["ruleId"] for result in errors] == ["export/decomposition", "runtime/no-kernel"]
     (invocation,) = run["invocations"]
     said = [note["message"]["text"] for note in invocation["toolExecutionNotifications"]]
-    assert said[0] == REMARK
+    assert said[1] == REMARK
+    assert said[0].startswith("Does not lower")

@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
+from mlx_coverage.analyze.capture import export_methods, plan_methods
+from mlx_coverage.analyze.cost import measure_node
 from mlx_coverage.analyze.failures import InputError
 from mlx_coverage.analyze.load import Exportable, open_model
 from mlx_coverage.analyze.sweep import read_tasks
+from mlx_coverage.lowering.partitioner import MLXPartitioner
+from mlx_coverage.registry import default_registry
 from mlx_coverage.zoo import PRESETS
 from mlx_coverage.zoo.preset import merge
 
@@ -97,3 +101,16 @@ def test_merge_goes_into_configurations_inside_configurations() -> None:
     old = {"text": {"layers": 2, "heads": 4}, "labels": 10}
     assert merge(old, {"text": {"layers": 1}}) == {"text": {"layers": 1, "heads": 4}, "labels": 10}
     assert old["text"] == {"layers": 2, "heads": 4}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_arithmetic_of_a_preset_is_modelled(name: str) -> None:
+    if PRESETS[name].find_missing():
+        pytest.skip("the extra zoo is not installed")
+    with open_model(f"zoo:{name}@small") as methods:
+        planned = plan_methods(export_methods(methods), MLXPartitioner)
+    references = {p.spec.target: p.torch_function for p in default_registry().patterns}
+    nodes = [node for plan in planned.plans.values() for node in plan.placements]
+    costs = [measure_node(node, references) for node in nodes]
+    assert sum(cost.flops is None for cost in costs) < 0.05 * len(nodes)
+    assert sum(cost.flops or 0 for cost in costs) > 0

@@ -13,7 +13,11 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 import torch
-from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+from executorch.exir import (
+    EdgeCompileConfig,
+    EdgeProgramManager,
+    to_edge_transform_and_lower,
+)
 from executorch.exir.backend.partitioner import DelegationSpec, Partitioner, PartitionResult
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
@@ -78,6 +82,24 @@ def plan_upstream(
                 raise CaptureError.from_error("edge", kind, error, prefix) from error
         plans[name] = observed.plan
     return Capture(plans)
+
+
+def lower_upstream(programs: Mapping[str, ExportedProgram]) -> EdgeProgramManager:
+    """The programs lowered with ExecuTorch's own MLX delegate, payload and all.
+
+    Raises:
+        InputError: the delegate is not there.
+        Exception: whatever it or ExecuTorch raises.
+    """
+    partitioner_class = import_delegate().MLXPartitioner
+    from executorch.backends.mlx.passes import get_default_passes
+
+    return to_edge_transform_and_lower(
+        {name: isolate(program) for name, program in programs.items()},
+        transform_passes=get_default_passes(),
+        partitioner=[partitioner_class()],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+    )
 
 
 class _Observed(Partitioner):

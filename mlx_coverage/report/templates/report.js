@@ -112,14 +112,47 @@ for (const tools of document.querySelectorAll("[data-filters]")) {
     tools.querySelector("output").textContent =
       active ? `${shown} of ${rows.length} rows, ${formatCount(nodes, "node")}` : "";
   };
-  search.addEventListener("input", filter);
-  for (const facet of facets) facet.addEventListener("change", filter);
+  // The address holds the filters, so that it can be handed on.
+  const fields = [["search", search], ...facets.map((facet) => [facet.dataset.facet, facet])];
+  const change = () => {
+    const query = new URLSearchParams(location.search);
+    for (const [name, field] of fields) {
+      const key = `${tools.dataset.filters}.${name}`;
+      if (field.value) query.set(key, field.value);
+      else query.delete(key);
+    }
+    history.replaceState(null, "", `?${query}${location.hash}`);
+    filter();
+  };
+  const given = new URLSearchParams(location.search);
+  for (const [name, field] of fields) {
+    field.value = given.get(`${tools.dataset.filters}.${name}`) ?? "";
+  }
+  filter();
+  search.addEventListener("input", change);
+  for (const facet of facets) facet.addEventListener("change", change);
   tools.addEventListener("reset-filters", () => {
     search.value = "";
     for (const facet of facets) facet.value = "";
-    filter();
+    change();
   });
 }
+
+// Keys: / searches, n and p lead to the next finding and the one before.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
+  if (event.key === "/") {
+    const search = document.querySelector("[data-filters] [data-search]");
+    if (!search) return;
+    event.preventDefault();
+    search.focus();
+  } else if (event.key === "n" || event.key === "p") {
+    const rows = [...document.querySelectorAll("[data-finding]")].filter((row) => !row.hidden);
+    const now = rows.findIndex((row) => `#${row.id}` === location.hash);
+    const next = event.key === "n" ? now + 1 : (now < 0 ? rows.length : now) - 1;
+    if (rows[next]) location.hash = rows[next].id;
+  }
+});
 
 // One switch for all tables: hide what is all on MLX.
 const switches = [...document.querySelectorAll("[data-hide]")];

@@ -99,10 +99,11 @@ class Backend final : public et::BackendInterface {
   }
 
   Error execute(
-      et::BackendExecutionContext&,
+      et::BackendExecutionContext& context,
       et::DelegateHandle* handle,
       et::Span<et::EValue*> arguments) const override {
-    const Error error = guard([&] { static_cast<Delegate*>(handle)->execute(arguments); });
+    const Error error = guard(
+        [&] { static_cast<Delegate*>(handle)->execute(arguments, context.event_tracer()); });
     if (error != Error::Ok && !Process::get().is_forked()) {
       Process::get().drain();
     }

@@ -4,6 +4,8 @@
 #include <mutex>
 #include <string_view>
 
+#include <executorch/runtime/core/event_tracer_hooks_delegate.h>
+
 #include "bounds.h"
 #include "failure.h"
 #include "functions.h"
@@ -14,6 +16,8 @@
 namespace mlx_coverage {
 
 namespace {
+
+namespace et = executorch::runtime;
 
 // The load-time option that binds a method to a session.
 constexpr const char* kSessionOption = "session";
@@ -58,6 +62,28 @@ uint64_t hash_bytes(const uint8_t* bytes, size_t size) {
     hash = (hash ^ bytes[i]) * 0x100000001b3;
   }
   return hash;
+}
+
+// ETDump asks for a name, or for a number other than this one.
+constexpr auto kNoNumber = et::kUnsetDelegateDebugIntId;
+
+et::EventTracerEntry start_event(et::EventTracer* tracer, const std::string& name) {
+  return et::event_tracer_start_profiling_delegate(tracer, name.c_str(), kNoNumber);
+}
+
+void end_event(et::EventTracer* tracer, et::EventTracerEntry event) {
+  et::event_tracer_end_profiling_delegate(tracer, event);
+}
+
+void evaluate_step(const Frame& frame, const Step& step) {
+  if (step.function->is_host()) {
+    return;
+  }
+  std::vector<mx::array> results;
+  for (const uint32_t slot : step.results) {
+    results.push_back(*frame.arrays[slot]);
+  }
+  mx::eval(std::move(results));
 }
 
 mx::Shape to_shape(const TensorType& type) {
@@ -211,7 +237,7 @@ std::optional<mx::array> Delegate::read_initial(BackendInitContext& context, con
   return own_memory(data.data(), to_shape(state.type), to_mlx_dtype(state.type.dtype));
 }
 
-void Delegate::execute(Span<EValue*> arguments) {
+void Delegate::execute(Span<EValue*> arguments, et::EventTracer* tracer) {
   Process& process = Process::get();
   process.refuse_fork();
   const size_t expected = program_.inputs.size() + program_.outputs.size();
@@ -238,7 +264,11 @@ void Delegate::execute(Span<EValue*> arguments) {
     }
   }
 
-  Results results = is_whole_ ? run_compiled(tensors) : run_directly(tensors, numbers);
+  et::EventTracer* const steps = process.profiles() ? tracer : nullptr;
+  const bool compiles = is_whole_ && steps == nullptr;
+  const auto building = start_event(steps == nullptr ? tracer : nullptr, "build the graph");
+  Results results = compiles ? run_compiled(tensors) : run_directly(tensors, numbers, steps);
+  end_event(steps == nullptr ? tracer : nullptr, building);
   check_updates(results.updates);
 
   const auto outputs = arguments.begin() + program_.inputs.size();
@@ -263,7 +293,9 @@ void Delegate::execute(Span<EValue*> arguments) {
   // From here on the graph alone holds the inputs, so that MLX may reuse their buffers.
   results.outputs.clear();
   tensors.clear();
+  const auto evaluation = start_event(tracer, "evaluate");
   evaluate(results, arranged);
+  end_event(tracer, evaluation);
 
   for (size_t i = 0, tensor = 0, value = 0; i < program_.outputs.size(); ++i) {
     if (program_.outputs[i].kind == Kind::tensor) {
@@ -367,17 +399,25 @@ void Delegate::run_group(const Group& group, Frame& frame) {
   frame.step += group.last - group.first;
 }
 
-Delegate::Results Delegate::run(Frame& frame) {
+Delegate::Results Delegate::run(Frame& frame, et::EventTracer* tracer) {
   auto group = groups_.begin();
   for (size_t i = 0; i < program_.steps.size(); ++i) {
-    if (group != groups_.end() && group->first == i) {
+    const Step& step = program_.steps[i];
+    if (tracer != nullptr) {
+      // The name is that of the debug map that lowering hands to ExecuTorch.
+      const auto event =
+          start_event(tracer, std::to_string(frame.step) + " " + step.function->name);
+      run_step(step, frame);
+      evaluate_step(frame, step);
+      end_event(tracer, event);
+    } else if (group != groups_.end() && group->first == i) {
       run_group(*group, frame);
       for (; i + 1 < group->last; ++i) {
         release(program_.steps[i], frame);
       }
       ++group;
     } else {
-      run_step(program_.steps[i], frame);
+      run_step(step, frame);
     }
     release(program_.steps[i], frame);
   }
@@ -397,7 +437,7 @@ Delegate::Results Delegate::run(Frame& frame) {
 }
 
 Delegate::Results Delegate::run_directly(
-    const Arrays& tensors, const std::vector<Number>& numbers) {
+    const Arrays& tensors, const std::vector<Number>& numbers, et::EventTracer* tracer) {
   Frame frame = make_frame();
   size_t tensor = 0;
   size_t number = 0;
@@ -411,7 +451,7 @@ Delegate::Results Delegate::run_directly(
   for (size_t i = 0; i < states_.size(); ++i) {
     frame.arrays[program_.states[i].slot] = states_[i]->array;
   }
-  return run(frame);
+  return run(frame, tracer);
 }
 
 Delegate::Results Delegate::run_compiled(const Arrays& tensors) {

@@ -24,7 +24,10 @@ class Delegate {
 
   // Runs once. After an exception the state is what it was before the call, or each delegate that
   // holds what was to be replaced refuses every further call.
-  void execute(executorch::runtime::Span<executorch::runtime::EValue*> arguments);
+  // With a tracer, the call's parts are events of ExecuTorch's ETDump.
+  void execute(
+      executorch::runtime::Span<executorch::runtime::EValue*> arguments,
+      executorch::runtime::EventTracer* tracer = nullptr);
 
  private:
   using Arrays = std::vector<mx::array>;
@@ -53,8 +56,12 @@ class Delegate {
   Frame make_frame();
   static void run_step(const Step& step, Frame& frame);
   void run_group(const Group& group, Frame& frame);
-  Results run(Frame& frame);
-  Results run_directly(const Arrays& tensors, const std::vector<Number>& numbers);
+  // With a tracer, each step is evaluated where it stands, and is an event of its own.
+  Results run(Frame& frame, executorch::runtime::EventTracer* tracer = nullptr);
+  Results run_directly(
+      const Arrays& tensors,
+      const std::vector<Number>& numbers,
+      executorch::runtime::EventTracer* tracer);
   Results run_compiled(const Arrays& tensors);
   const PerThread& compile_for_this_thread();
   Compiled compile_group(const Group& group);

@@ -42,8 +42,9 @@ MLX_COVERAGE_API const char* mlx_coverage_last_error(void);
 
 /* Options: "device" (auto, cpu, gpu; only before the first program is loaded), "compile" (auto,
  * 0, 1; whether programs run under mx::compile; for those that are loaded afterwards), "zero_copy"
- * (0, 1), "max_array_bytes" (no array of a program may be larger) and "cache_bytes" (how much freed
- * memory MLX keeps; 256 MiB on a GPU by default). Returns 0 or an ExecuTorch error code. */
+ * (0, 1), "profile" (0, 1; whether calls that ExecuTorch traces evaluate step by step),
+ * "max_array_bytes" (no array of a program may be larger) and "cache_bytes" (how much freed memory
+ * MLX keeps; 256 MiB on a GPU by default). Returns 0 or an ExecuTorch error code. */
 MLX_COVERAGE_API int32_t mlx_coverage_set_option(const char* name, const char* value);
 
 /* "cpu" or "gpu": where programs run. */

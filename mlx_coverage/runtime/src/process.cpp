@@ -161,6 +161,8 @@ void Process::set_option(const std::string& name, const std::string& value) {
                                          : Choice::off;
   } else if (name == "zero_copy") {
     zero_copy_ = parse_switch("zero_copy", value);
+  } else if (name == "profile") {
+    profile_ = parse_switch("profile", value);
   } else if (name == "max_array_bytes") {
     max_array_bytes_ = parse_size("max_array_bytes", value, 1);
   } else if (name == "cache_bytes") {
@@ -171,7 +173,8 @@ void Process::set_option(const std::string& name, const std::string& value) {
   } else {
     fail(
         Error::InvalidArgument,
-        "[set_option] expected device, compile, zero_copy, max_array_bytes or cache_bytes, came '",
+        "[set_option] expected device, compile, zero_copy, profile, max_array_bytes or cache_bytes, "
+        "came '",
         name,
         "'.");
   }

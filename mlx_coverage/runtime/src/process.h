@@ -55,6 +55,10 @@ class Process {
   void refuse_fork() const;
 
   bool compiles();
+  // Whether traced calls evaluate step by step, so that each step has a time of its own.
+  bool profiles() const {
+    return profile_;
+  }
   bool zero_copies() const {
     return zero_copy_;
   }
@@ -77,6 +81,7 @@ class Process {
   std::atomic<int64_t> owner_{0}; // the process that made the stream
   std::atomic<Choice> compile_{Choice::automatic};
   std::atomic<bool> zero_copy_{true};
+  std::atomic<bool> profile_{false};
   std::atomic<uint64_t> max_array_bytes_;
   std::optional<uint64_t> cache_bytes_; // none: the device's default
 };
