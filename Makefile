@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 REPORT := build/llama.html
 # Two workers: more would compete with torch's and MLX's own threads.
 WORKERS ?= 2
+# Where `make conformance` merges its results.
+RECORD ?= reports/conformance.json
 
 .PHONY: demo test lint documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite venv runtime clean
 
@@ -36,7 +38,7 @@ check-documents: venv
 conformance: runtime
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n $(WORKERS) -p tests.op_conformance.recording \
 		tests/op_conformance/test_inside.py tests/op_conformance/test_lowered.py \
-		--record reports/conformance.json
+		--record $(RECORD)
 
 # Torch's own operator samples; resumable: make conformance-samples ARGUMENTS='--cap 2 --resume'
 conformance-samples: runtime
