@@ -8,7 +8,7 @@ WORKERS ?= 2
 # Where `make conformance` merges its results.
 RECORD ?= reports/conformance.json
 
-.PHONY: demo test lint documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite venv runtime clean
+.PHONY: demo test lint documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite cross-macos venv runtime clean
 
 demo: runtime
 	@mkdir -p $(dir $(REPORT))
@@ -53,6 +53,10 @@ backend-suite: runtime
 	$(BIN)/python -m pytest -q -n $(WORKERS) -W ignore --noconftest -p tests.backend_suite.plugin \
 		--pyargs executorch.backends.test.suite.operators $(ARGUMENTS) \
 		--suite-results build/backend_suite.json --suite-report reports/backend_suite.md
+
+# The runtime for macOS on arm64, compiled and linked here.
+cross-macos: venv
+	$(BIN)/python tools/cross_macos.py
 
 bench: runtime
 	$(BIN)/python -m benchmarks
