@@ -8,7 +8,7 @@ WORKERS ?= 2
 # Where `make conformance` merges its results.
 RECORD ?= reports/conformance.json
 
-.PHONY: demo test lint documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite cross-macos venv runtime clean
+.PHONY: demo test lint format documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite cross-macos venv runtime clean
 
 demo: runtime
 	@mkdir -p $(dir $(REPORT))
@@ -22,6 +22,12 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+
+# clang-format with .clang-format, and ruff.
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i mlx_coverage/runtime/src/*.cpp mlx_coverage/runtime/src/*.h examples/native_host/*.cpp examples/native_host/*.h
 
 documents: venv
 	$(BIN)/python tools/write_documents.py
@@ -31,7 +37,12 @@ families: runtime
 	$(BIN)/pip install -q -c constraints.txt -e '.[zoo]'
 	$(BIN)/python tools/write_families.py
 
-check-documents: venv
+check-# clang-format with .clang-format, and ruff.
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i mlx_coverage/runtime/src/*.cpp mlx_coverage/runtime/src/*.h examples/native_host/*.cpp examples/native_host/*.h
+
+documents: venv
 	$(BIN)/python tools/write_documents.py --check
 
 # What the op page says was measured; then `make documents`.
