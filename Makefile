@@ -8,7 +8,7 @@ WORKERS ?= 2
 # Where `make conformance` merges its results.
 RECORD ?= reports/conformance.json
 
-.PHONY: demo test lint format documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite cross-macos venv runtime clean
+.PHONY: demo compatibility test lint format documents families check-documents bench conformance conformance-samples conformance-nightly backend-suite cross-macos venv runtime clean
 
 demo: runtime
 	@mkdir -p $(dir $(REPORT))
@@ -64,6 +64,10 @@ backend-suite: runtime
 	$(BIN)/python -m pytest -q -n $(WORKERS) -W ignore --noconftest -p tests.backend_suite.plugin \
 		--pyargs executorch.backends.test.suite.operators $(ARGUMENTS) \
 		--suite-results build/backend_suite.json --suite-report reports/backend_suite.md
+
+# Environments of the supported torch releases; gigabytes, and an hour on two cores.
+compatibility: venv
+	$(BIN)/python tools/compatibility.py $(ARGUMENTS)
 
 # The runtime for macOS on arm64, compiled and linked here.
 cross-macos: venv
