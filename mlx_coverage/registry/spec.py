@@ -151,11 +151,7 @@ class Family:
         rules: Iterable[Rule] = (),
         **options: Any,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare the decorated function as the implementation of each target.
-
-        The docstring's first line is the schema of the first target, as torch prints it
-        without the `aten::` prefix and the overload name; a test compares them.
-        """
+        """Declare the decorated function as the implementation of each target."""
 
         def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
             for target in targets:

@@ -107,7 +107,6 @@ def _add_scaled(combine, a, b, alpha):
     limitations=INEXACT_TERMS,
 )
 def add(self, other, alpha=1):
-    """add(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
     return _add_scaled(mx.add, self, other, alpha)
 
 
@@ -126,7 +125,6 @@ def add(self, other, alpha=1):
     limitations=INEXACT_TERMS,
 )
 def sub(self, other, alpha=1):
-    """sub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
     return _add_scaled(mx.subtract, self, other, alpha)
 
 
@@ -150,7 +148,6 @@ _MODES = ("trunc", "floor")
     promotion=Promotion.DEFAULT,
 )
 def div(self, other, *, rounding_mode, result_dtype):
-    """div(Tensor self, Tensor other, *, str? rounding_mode) -> Tensor"""
     if not is_integer(result_dtype):
         # Halves round at every step, as in torch, but beside a single number.
         single = not is_array(other) or other.ndim == 0
@@ -220,7 +217,6 @@ family.binary(
     whole=True,
 )
 def remainder_of_number(self, other):
-    """remainder(Scalar self, Tensor other) -> Tensor"""
     return _remainder(*as_arrays(self, other))
 
 
@@ -237,7 +233,6 @@ def remainder_of_number(self, other):
     promotion=Promotion.DEFAULT,
 )
 def pow(self, exponent):
-    """pow(Tensor self, Tensor exponent) -> Tensor"""
     a, b = as_arrays(self, exponent)
     if not is_integer(a.dtype) or a.dtype == mx.uint8:
         return mx.power(a, b)
@@ -254,7 +249,6 @@ def pow(self, exponent):
     limitations=(INFINITE_OPERAND,),
 )
 def pow_of_number(self, exponent):
-    """pow(Tensor self, Scalar exponent) -> Tensor"""
     x, power = as_arrays(self, exponent)
     if is_array(exponent):  # a complex number
         return mx.power(x, power)
@@ -313,7 +307,6 @@ family.binary(
     whole=True,
 )
 def logaddexp2(self, other):
-    """logaddexp2(Tensor self, Tensor other) -> Tensor"""
     a, b = mx.astype(self, mx.float32), mx.astype(other, mx.float32)
     larger = mx.maximum(a, b)
     # The difference of two equal infinities is NaN; their sum is that infinity.
@@ -338,7 +331,6 @@ def logaddexp2(self, other):
     promotion=Promotion.DEFAULT,
 )
 def clamp(self, min=None, max=None):
-    """clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor"""
     if min is not None:
         self = mx.maximum(*convert(min, self))
     return self if max is None else mx.minimum(*convert(max, self))
@@ -358,7 +350,6 @@ def clamp(self, min=None, max=None):
     ],
 )
 def where(condition, self, other, *, result_dtype):
-    """where(Tensor condition, Tensor self, Tensor other) -> Tensor"""
     return mx.where(condition, mx.astype(self, result_dtype), mx.astype(other, result_dtype))
 
 

@@ -32,7 +32,6 @@ _UNREPRESENTABLE = Limitation(
     limitations=(_UNREPRESENTABLE,),
 )
 def to_copy(self, *, result_dtype):
-    """_to_copy(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, bool non_blocking=False, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
     return convert_dtype(self, result_dtype)
 
 
@@ -49,7 +48,6 @@ family.unary(
     limitations=(_UNREPRESENTABLE,),
 )
 def copy(self, src, *, result_dtype):
-    """copy(Tensor self, Tensor src, bool non_blocking=False) -> Tensor"""
     return mx.broadcast_to(convert_dtype(src, result_dtype), self.shape)
 
 
@@ -59,7 +57,6 @@ def copy(self, src, *, result_dtype):
     rules=[Dtype("self", NUMBER | COMPLEX), ResultDtype(NUMBER | COMPLEX), Rank("self", 1)],
 )
 def view_dtype(self, *, result_dtype):
-    """view(Tensor(a) self, ScalarType dtype) -> Tensor(a)"""
     return mx.view(self, result_dtype)
 
 
@@ -72,5 +69,4 @@ IN_TRAINING = "Call model.eval() before exporting: in training mode dropout draw
     rules=[Dtype("input", FLOAT), OneOf("train", (False,), remedy=IN_TRAINING), NonEmpty("input")],
 )
 def native_dropout(input):
-    """native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)"""
     return input, mx.ones(input.shape, mx.bool_)

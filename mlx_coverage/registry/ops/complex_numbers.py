@@ -68,7 +68,6 @@ family.unary(
     view=True,
 )
 def view_as_real(self):
-    """view_as_real(Tensor(a) self) -> Tensor(a)"""
     return mx.view(mx.expand_dims(self, -1), mx.float32)
 
 
@@ -78,7 +77,6 @@ def view_as_real(self):
     rules=[Dtype("self", _REAL), Rank("self", 1)],
 )
 def view_as_complex(self):
-    """view_as_complex(Tensor(a) self) -> Tensor(a)"""
     return mx.squeeze(mx.view(self, mx.complex64), -1)
 
 
@@ -89,7 +87,6 @@ def view_as_complex(self):
     whole=True,
 )
 def make_complex(real, imag):
-    """complex(Tensor real, Tensor imag) -> Tensor"""
     return view_as_complex(mx.stack(mx.broadcast_arrays(real, imag), -1))
 
 
@@ -100,5 +97,4 @@ def make_complex(real, imag):
     whole=True,
 )
 def polar(abs, angle):
-    """polar(Tensor abs, Tensor angle) -> Tensor"""
     return make_complex(abs * mx.cos(angle), abs * mx.sin(angle))

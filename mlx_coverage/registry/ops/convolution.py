@@ -77,7 +77,6 @@ def _transpose_weight(weight, groups):
 def convolution(
     input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
 ):  # fmt: skip
-    """convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups) -> Tensor"""  # noqa: E501
     spatial = input.ndim - 2
     stride, padding, dilation, output_padding = (
         expand_list(values, spatial) for values in (stride, padding, dilation, output_padding)

@@ -38,7 +38,6 @@ def _fill(shape, value, dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def full(size, fill_value, *, result_dtype):
-    """full(SymInt[] size, Scalar fill_value, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return _fill(size, fill_value, result_dtype)
 
 
@@ -48,7 +47,6 @@ def full(size, fill_value, *, result_dtype):
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
 )
 def full_like(self, fill_value, *, result_dtype):
-    """full_like(Tensor self, Scalar fill_value, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
     return _fill(self.shape, fill_value, result_dtype)
 
 
@@ -58,7 +56,6 @@ def full_like(self, fill_value, *, result_dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def scalar_tensor(s, *, result_dtype):
-    """scalar_tensor(Scalar s, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return _fill((), s, result_dtype)
 
 
@@ -73,7 +70,6 @@ def scalar_tensor(s, *, result_dtype):
     rules=[ResultDtype(NUMBER), Static("step")],
 )
 def arange(start, end, step=1, *, result_dtype):
-    """arange(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     fixed = all(type(value) in (int, float) for value in (start, end, step))
     if result_dtype == mx.int64 and fixed:  # torch truncates before it counts, for this dtype only
         start, end, step = int(start), int(end), int(step)
@@ -94,7 +90,6 @@ def arange(start, end, step=1, *, result_dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def empty(size, *, result_dtype):
-    """empty(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
     return mx.zeros(size, result_dtype)
 
 
@@ -104,7 +99,6 @@ def empty(size, *, result_dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def empty_strided(size, *, result_dtype):
-    """empty_strided(SymInt[] size, SymInt[] stride, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return mx.zeros(size, result_dtype)
 
 

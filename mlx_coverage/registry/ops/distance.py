@@ -57,7 +57,6 @@ def _norm(difference, p):
     ),
 )
 def cdist_forward(x1, x2, p):
-    """_cdist_forward(Tensor x1, Tensor x2, float p, int? compute_mode) -> Tensor"""
     # Never by a matrix product, which torch prefers for many rows: it cancels digits.
     difference = mx.expand_dims(x1, -2) - mx.expand_dims(x2, -3)
     if p == math.inf:  # torch's maximum passes over NaN here, and not in `pdist`
@@ -71,7 +70,6 @@ def cdist_forward(x1, x2, p):
     rules=[Dtype("self", _SINGLE), Rank("self", 2, 2), Range("p", low=0)],
 )
 def pdist_forward(self, p=2.0):
-    """_pdist_forward(Tensor self, float p=2.) -> Tensor"""
     count = self.shape[0]
     # Pairs i < j in order: row i has count - 1 - i of them, so position k lies in the row
     # whose pairs begin last at or before k.

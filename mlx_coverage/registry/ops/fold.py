@@ -37,7 +37,6 @@ def _count(size, kernel, dilation, padding, stride):
     whole=True,
 )
 def im2col(self, kernel_size, dilation, padding, stride):
-    """im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor"""  # noqa: E501
     *batch, channels, _, _ = self.shape
     first = len(batch) + 1
     blocks = list(zip(self.shape[first:], kernel_size, dilation, padding, stride, strict=True))
@@ -67,7 +66,6 @@ def im2col(self, kernel_size, dilation, padding, stride):
     whole=True,
 )
 def col2im(self, output_size, kernel_size, dilation, padding, stride):
-    """col2im(Tensor self, SymInt[2] output_size, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor"""  # noqa: E501
     *batch, channels, _ = self.shape
     first = len(batch) + 1
     blocks = list(zip(output_size, kernel_size, dilation, padding, stride, strict=True))

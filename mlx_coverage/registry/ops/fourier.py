@@ -49,7 +49,6 @@ _INVERSE = ("forward", "ortho", "backward")
     limitations=_SPREADS,
 )
 def fft_r2c(self, dim, normalization, onesided):
-    """_fft_r2c(Tensor self, int[] dim, int normalization, bool onesided) -> Tensor"""
     half = mx.fft.rfftn(self, axes=list(dim), norm=_FORWARD[normalization])
     if onesided:
         return half
@@ -76,7 +75,6 @@ def fft_r2c(self, dim, normalization, onesided):
     limitations=_SPREADS,
 )
 def fft_c2c(self, dim, normalization, forward):
-    """_fft_c2c(Tensor self, SymInt[] dim, int normalization, bool forward) -> Tensor"""
     if forward:
         return mx.fft.fftn(self, axes=list(dim), norm=_FORWARD[normalization])
     return mx.fft.ifftn(self, axes=list(dim), norm=_INVERSE[normalization])
@@ -95,6 +93,5 @@ def fft_c2c(self, dim, normalization, forward):
     whole=True,
 )
 def fft_c2r(self, dim, normalization, last_dim_size):
-    """_fft_c2r(Tensor self, int[] dim, int normalization, SymInt last_dim_size) -> Tensor"""
     sizes = [*(self.shape[axis] for axis in dim[:-1]), last_dim_size]
     return mx.fft.irfftn(self, sizes, list(dim), _INVERSE[normalization])

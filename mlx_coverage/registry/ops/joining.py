@@ -45,7 +45,6 @@ _MOST_PARTS = 32
     view=True,
 )
 def cat(tensors, dim=0):
-    """cat(Tensor[] tensors, int dim=0) -> Tensor"""
     rank = max(t.ndim for t in tensors)
     # torch skips 1-d tensors of no elements, whatever the rank of the others.
     parts = [t for t in tensors if t.ndim == rank]
@@ -59,7 +58,6 @@ def cat(tensors, dim=0):
     view=True,
 )
 def split_with_sizes(self, split_sizes, dim=0):
-    """split_with_sizes(Tensor(a -> *) self, SymInt[] split_sizes, int dim=0) -> Tensor(a)[]"""
     if len(split_sizes) < 2:
         return (self,) * len(split_sizes)
     axis = normalize_dim(dim, self.ndim)
@@ -76,7 +74,6 @@ def split_with_sizes(self, split_sizes, dim=0):
     rules=[Dtype("self", ANY | COMPLEX)],
 )
 def repeat(self, repeats):
-    """repeat(Tensor self, SymInt[] repeats) -> Tensor"""
     return mx.tile(self, repeats)
 
 
@@ -87,7 +84,6 @@ def repeat(self, repeats):
     view=True,
 )
 def flip(self, dims):
-    """flip(Tensor self, int[] dims) -> Tensor"""
     if self.ndim == 0 or not dims:
         return self
     start, stop, strides = [0] * self.ndim, list(self.shape), [1] * self.ndim
@@ -105,7 +101,6 @@ def flip(self, dims):
     whole=True,
 )
 def roll(self, shifts, dims=()):
-    """roll(Tensor self, SymInt[1] shifts, int[1] dims=[]) -> Tensor"""
     return mx.roll(self, list(shifts), list(dims)) if dims else mx.roll(self, shifts[0])
 
 
@@ -121,7 +116,6 @@ def roll(self, shifts, dims=()):
     rules=[Dtype("self", ANY | COMPLEX)],
 )
 def constant_pad_nd(self, pad, value=0):
-    """constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor"""
     widths = [(0, 0)] * self.ndim
     for position in range(len(pad) // 2):
         axis, low, high = self.ndim - 1 - position, pad[2 * position], pad[2 * position + 1]

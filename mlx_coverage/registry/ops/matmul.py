@@ -35,7 +35,6 @@ def _floats(*names):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def mm(self, mat2):
-    """mm(Tensor self, Tensor mat2) -> Tensor"""
     return mx.matmul(self, mat2)
 
 
@@ -46,7 +45,6 @@ def mm(self, mat2):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def bmm(self, mat2):
-    """bmm(Tensor self, Tensor mat2) -> Tensor"""
     return mx.matmul(self, mat2)
 
 
@@ -63,7 +61,6 @@ def bmm(self, mat2):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def addmm(self, mat1, mat2, *, beta=1, alpha=1):
-    """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
     return add_product(self, mat1, mat2, beta, alpha)
 
 
@@ -81,7 +78,6 @@ def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
-    """baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""  # noqa: E501
     return add_product(self, batch1, batch2, beta, alpha)
 
 
@@ -103,6 +99,5 @@ def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def linear(input, weight, bias=None):
-    """linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor"""
     columns = mx.transpose(weight)
     return mx.matmul(input, columns) if bias is None else add_product(bias, input, columns)

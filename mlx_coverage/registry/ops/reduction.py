@@ -65,7 +65,6 @@ _IDENTITIES = {mx.sum: 0, mx.prod: 1, mx.mean: math.nan, mx.any: False, mx.all: 
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
 )
 def sum(self, dim, keepdim=False, *, result_dtype):
-    """sum(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     # Integers widen before they are added.
     return _reduce(mx.sum, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
@@ -82,7 +81,6 @@ def _widen(x, dtype=None):
     limitations=(INFINITE_OPERAND,),
 )
 def mean_of_all(self, *, result_dtype):
-    """mean(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
     return _reduce(mx.mean, _widen(self, result_dtype))
 
 
@@ -93,7 +91,6 @@ def mean_of_all(self, *, result_dtype):
     limitations=(INFINITE_OPERAND,),
 )
 def mean(self, dim, keepdim=False, *, result_dtype):
-    """mean(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     return _reduce(mx.mean, _widen(self, result_dtype), dim, keepdim)
 
 
@@ -110,7 +107,6 @@ def _multiply(x, dtype, dim=None, keepdim=False):
     limitations=(INFINITE_PRODUCT,),
 )
 def prod_of_all(self, *, result_dtype):
-    """prod(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
     return _multiply(self, result_dtype)
 
 
@@ -121,7 +117,6 @@ def prod_of_all(self, *, result_dtype):
     limitations=(INFINITE_PRODUCT,),
 )
 def prod(self, dim, keepdim=False, *, result_dtype):
-    """prod(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     return _multiply(self, result_dtype, dim, keepdim)
 
 
@@ -163,7 +158,6 @@ _CORRECTION = Choice((None, 0, 1, 0.5))
     rules=[Dtype("self", FLOAT | COMPLEX)],
 )
 def var(self, dim=None, *, correction=None, keepdim=False):
-    """var(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor"""  # noqa: E501
     return _moments(self, dim, correction, keepdim)[0]
 
 
@@ -186,7 +180,6 @@ def var(self, dim=None, *, correction=None, keepdim=False):
     ),
 )
 def var_mean(self, dim=None, *, correction=None, keepdim=False):
-    """var_mean(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor, Tensor)"""  # noqa: E501
     return _moments(self, dim, correction, keepdim)
 
 
@@ -197,7 +190,6 @@ def var_mean(self, dim=None, *, correction=None, keepdim=False):
     whole=True,
 )
 def logsumexp(self, dim, keepdim=False):
-    """logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor"""
     return mx.logsumexp(mx.astype(self, mx.float32), _axes(self, dim), keepdim)
 
 
@@ -210,7 +202,6 @@ def logsumexp(self, dim, keepdim=False):
     rules=[Dtype("self", ANY), NonEmpty("self")],
 )
 def amax(self, dim=(), keepdim=False):
-    """amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor"""
     return mx.max(self, _axes(self, dim), keepdim)
 
 
@@ -220,7 +211,6 @@ def amax(self, dim=(), keepdim=False):
     rules=[Dtype("self", ANY), NonEmpty("self")],
 )
 def amin(self, dim=(), keepdim=False):
-    """amin(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor"""
     return mx.min(self, _axes(self, dim), keepdim)
 
 
@@ -245,7 +235,6 @@ def _locate(function, x, dim, keepdim):
     rules=[Dtype("self", ANY), NonEmpty("self")],
 )
 def max(self, dim, keepdim=False):
-    """max(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return mx.max(self, _axes(self, dim), keepdim), _locate(mx.argmax, self, dim, keepdim)
 
 
@@ -255,7 +244,6 @@ def max(self, dim, keepdim=False):
     rules=[Dtype("self", ANY), NonEmpty("self")],
 )
 def min(self, dim, keepdim=False):
-    """min(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return mx.min(self, _axes(self, dim), keepdim), _locate(mx.argmin, self, dim, keepdim)
 
 
@@ -265,7 +253,6 @@ def min(self, dim, keepdim=False):
     rules=[Dtype("self", NUMBER), NonEmpty("self")],
 )
 def argmax(self, dim=None, keepdim=False):
-    """argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"""
     return _locate(mx.argmax, self, dim, keepdim)
 
 
@@ -275,7 +262,6 @@ def argmax(self, dim=None, keepdim=False):
     rules=[Dtype("self", NUMBER), NonEmpty("self")],
 )
 def argmin(self, dim=None, keepdim=False):
-    """argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"""
     return _locate(mx.argmin, self, dim, keepdim)
 
 
@@ -292,7 +278,6 @@ family.unary(ANY | COMPLEX, {aten.all.default: lambda x: _reduce(mx.all, x)}, wh
     rules=[Dtype("self", ANY | COMPLEX)],
 )
 def any(self, dim, keepdim=False):
-    """any(Tensor self, int dim, bool keepdim=False) -> Tensor"""
     return _reduce(mx.any, self, dim, keepdim)
 
 
@@ -303,7 +288,6 @@ def any(self, dim, keepdim=False):
     whole=True,
 )
 def all(self, dim, keepdim=False):
-    """all(Tensor self, int dim, bool keepdim=False) -> Tensor"""
     return _reduce(mx.all, self, dim, keepdim)
 
 
@@ -313,7 +297,6 @@ def all(self, dim, keepdim=False):
     rules=[Dtype("self", ANY | COMPLEX)],
 )
 def any_of_dims(self, dim=None, keepdim=False):
-    """any(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
     return _of_dims(mx.any, self, dim, keepdim)
 
 
@@ -331,5 +314,4 @@ def _of_dims(function, x, dim, keepdim):
     whole=True,
 )
 def all_of_dims(self, dim=None, keepdim=False):
-    """all(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
     return _of_dims(mx.all, self, dim, keepdim)

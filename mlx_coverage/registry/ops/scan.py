@@ -29,7 +29,6 @@ def _scan(function, x, dim):
     rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
 )
 def cumsum(self, dim, *, result_dtype):
-    """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
     return _scan(mx.cumsum, widen_half(convert_dtype(self, result_dtype)), dim)
 
 
@@ -61,7 +60,6 @@ def cumsum(self, dim, *, result_dtype):
     whole=True,
 )
 def cumprod(self, dim, *, result_dtype):
-    """cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
     return _scan(mx.cumprod, widen_half(convert_dtype(self, result_dtype)), dim)
 
 
@@ -72,7 +70,6 @@ def cumprod(self, dim, *, result_dtype):
     whole=True,
 )
 def logcumsumexp(self, dim):
-    """logcumsumexp(Tensor self, int dim) -> Tensor"""
     return _scan(mx.logcumsumexp, mx.astype(self, mx.float32), dim)
 
 
@@ -93,7 +90,6 @@ def _scan_extreme(function, x, dim):
     aten.cummax.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
 )
 def cummax(self, dim):
-    """cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
     return _scan_extreme(mx.cummax, self, dim)
 
 
@@ -101,5 +97,4 @@ def cummax(self, dim):
     aten.cummin.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
 )
 def cummin(self, dim):
-    """cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
     return _scan_extreme(mx.cummin, self, dim)

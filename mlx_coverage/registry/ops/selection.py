@@ -69,8 +69,6 @@ def _at_mode(x, order, axis):
     whole=True,
 )
 def kthvalue(self, k, dim=-1, keepdim=False):
-    """kthvalue(Tensor self, SymInt k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)"""  # noqa: E501
-
     def place(x, order, axis):
         sizes = [1 if d == axis else size for d, size in enumerate(x.shape)]
         return mx.full(sizes, k - 1, mx.int32)
@@ -85,7 +83,6 @@ _REDUCED = elementwise(dim=Dim(), keepdim=_FLAG)
     aten.median.dim, samples=_REDUCED, rules=[Dtype("self", NUMBER), NonEmpty("self")], whole=True
 )
 def median_dim(self, dim, keepdim=False):
-    """median(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return _select(self, dim, keepdim, _at_median)
 
 
@@ -96,7 +93,6 @@ def median_dim(self, dim, keepdim=False):
     whole=True,
 )
 def nanmedian_dim(self, dim, keepdim=False):
-    """nanmedian(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return _select(self, dim, keepdim, _at_nanmedian)
 
 
@@ -107,7 +103,6 @@ def nanmedian_dim(self, dim, keepdim=False):
     whole=True,
 )
 def median(self):
-    """median(Tensor self) -> Tensor"""
     return _select(mx.flatten(self), 0, False, _at_median)[0]
 
 
@@ -118,7 +113,6 @@ def median(self):
     whole=True,
 )
 def nanmedian(self):
-    """nanmedian(Tensor self) -> Tensor"""
     return _select(mx.flatten(self), 0, False, _at_nanmedian)[0]
 
 
@@ -137,7 +131,6 @@ def nanmedian(self):
     ),
 )
 def mode(self, dim=-1, keepdim=False):
-    """mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return _select(self, dim, keepdim, _at_mode)
 
 
@@ -159,7 +152,6 @@ def _place_equal(value, bins):
     whole=True,
 )
 def histc(self, bins=100, min=0, max=0):
-    """histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor"""
     values = mx.flatten(self)
     low, high = mx.array(min, self.dtype), mx.array(max, self.dtype)
     if min == max:

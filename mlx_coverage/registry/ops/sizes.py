@@ -24,13 +24,11 @@ family = Family("sizes")
 
 @family.op(aten.sym_size.int, samples=elementwise(dim=Dim()), view=True)
 def sym_size(self, dim):
-    """sym_size(Tensor self, int dim) -> SymInt"""
     return self.shape[dim]
 
 
 @family.op(aten.sym_numel.default, samples=elementwise(), view=True)
 def sym_numel(self):
-    """sym_numel(Tensor self) -> SymInt"""
     return math.prod(self.shape)
 
 
@@ -40,7 +38,6 @@ def sym_numel(self):
     rules=[Dtype("self", INTEGER | BOOL)],
 )
 def local_scalar_dense(self):
-    """_local_scalar_dense(Tensor self) -> Scalar"""
     return mx.host_item(self)
 
 

@@ -43,7 +43,6 @@ def _take(x, order, dim):
     rules=[Dtype("self", ANY)],
 )
 def sort(self, dim=-1, descending=False):
-    """sort(Tensor self, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)"""
     order = sort_order(self, dim, descending)
     return _take(self, order, dim), order
 
@@ -55,7 +54,6 @@ def sort(self, dim=-1, descending=False):
     whole=True,
 )
 def sort_stable(self, *, dim=-1, descending=False):
-    """sort(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)"""  # noqa: E501
     order = sort_order(self, dim, descending)
     return _take(self, order, dim), order
 
@@ -73,7 +71,6 @@ def sort_stable(self, *, dim=-1, descending=False):
     rules=[Dtype("self", NUMBER)],
 )
 def topk(self, k, dim=-1, largest=True):
-    """topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)"""  # noqa: E501
     order = sort_order(self, dim, largest)
     if self.ndim > 0:
         order = slice_axis(order, dim % self.ndim, 0, k)
@@ -122,7 +119,6 @@ _BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
     limitations=(_NAN,),
 )  # fmt: skip
 def searchsorted(sorted_sequence, self, *, right=False, side=None):
-    """searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
     return _search(sorted_sequence, self, right, side)
 
 
@@ -135,7 +131,6 @@ def searchsorted(sorted_sequence, self, *, right=False, side=None):
     limitations=(_NAN,),
 )
 def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
-    """searchsorted(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
     return _search(sorted_sequence, self, right, side)
 
 
@@ -148,7 +143,6 @@ def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
     limitations=(_NAN,),
 )
 def bucketize(self, boundaries, *, right=False):
-    """bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
     return _search(boundaries, self, right, None)
 
 
@@ -161,5 +155,4 @@ def bucketize(self, boundaries, *, right=False):
     limitations=(_NAN,),
 )
 def bucketize_scalar(self, boundaries, *, right=False):
-    """bucketize(Scalar self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
     return _search(boundaries, self, right, None)

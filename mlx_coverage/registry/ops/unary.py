@@ -159,7 +159,6 @@ def _relu6(x):
 
 @family.op(aten.signbit.default, samples=elementwise(), rules=[Dtype("self", ANY)], whole=True)
 def signbit(self):
-    """signbit(Tensor self) -> Tensor"""
     # The bit itself: comparisons would lose it for -0.0 and NaN.
     if self.dtype == mx.float32:
         self = mx.view(self, mx.int32)
@@ -180,7 +179,6 @@ def signbit(self):
     whole=True,
 )
 def gelu(self, *, approximate="none"):
-    """gelu(Tensor self, *, str approximate="none") -> Tensor"""
     x = mx.astype(self, mx.float32)
     if approximate == "tanh":
         cubic = x + 0.044715 * (x * x * x)
@@ -194,7 +192,6 @@ def gelu(self, *, approximate="none"):
     rules=[Dtype("self", FLOAT)],
 )
 def leaky_relu(self, negative_slope=0.01):
-    """leaky_relu(Tensor self, Scalar negative_slope=0.01) -> Tensor"""
     x = mx.astype(self, mx.float32)
     return mx.where(x > 0, x, x * negative_slope)
 
@@ -220,7 +217,6 @@ def rrelu_with_noise(self, noise, lower=0.125, upper=1 / 3, training=False, gene
     rules=[Dtype("self", FLOAT)],
 )
 def hardtanh(self, min_val=-1, max_val=1):
-    """hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor"""
     return mx.minimum(max_val, mx.maximum(min_val, self))
 
 
@@ -232,7 +228,6 @@ def hardtanh(self, min_val=-1, max_val=1):
     rules=[Dtype("self", FLOAT)],
 )
 def elu(self, alpha=1, scale=1, input_scale=1):
-    """elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar input_scale=1) -> Tensor"""
     x = mx.astype(self, mx.float32)
     return mx.where(x < 0, mx.expm1(x * input_scale) * (alpha * scale), x * scale)
 
@@ -244,7 +239,6 @@ def elu(self, alpha=1, scale=1, input_scale=1):
     whole=True,
 )
 def softplus(self, beta=1, threshold=20):
-    """softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor"""
     x = mx.astype(self, mx.float32)
     scaled = x * beta
     return mx.where(scaled > threshold, x, mx.log1p(mx.exp(scaled)) / beta)
@@ -257,7 +251,6 @@ def softplus(self, beta=1, threshold=20):
     whole=True,
 )
 def round_decimals(self, *, decimals):
-    """round(Tensor self, *, int decimals) -> Tensor"""
     if decimals == 0:
         return mx.round(self)
     x, power = mx.astype(self, mx.float32), 10.0 ** abs(decimals)
