@@ -146,15 +146,20 @@ class Family:
 
     def op(
         self,
-        *targets: Target,
+        *targets: Target | str,
         samples: Samples | None = None,
         rules: Iterable[Rule] = (),
         **options: Any,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare the decorated function as the implementation of each target."""
+        """Declare the decorated function as the implementation of each target.
+
+        An op that some supported torch lacks is given by its name, `aten::cholesky`, and has an
+        entry where torch has the op.
+        """
 
         def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
-            for target in targets:
+            found = [_find_op(t) if isinstance(t, str) else t for t in targets]
+            for target in filter(None, found):
                 self.add(target, implementation, samples=samples, rules=rules, **options)
             return implementation
 

@@ -94,6 +94,13 @@ def test_a_target_declared_twice_raises() -> None:
         Registry(families)
 
 
+def test_op_that_torch_lacks_has_no_entry() -> None:
+    family = Family("named")
+    family.op("aten::gone_by_now")(lambda self: self)
+    family.op("aten::cos")(lambda self: self)
+    assert [spec.target for spec in family.specs] == [torch.ops.aten.cos.default]
+
+
 def test_gaps_have_a_reason() -> None:
     for gap in default_registry().gaps:
         assert gap.kind in BY_SLUG
