@@ -290,7 +290,9 @@ def complete(samples: Samples, parameters: Mapping[str, str]) -> Samples:
     new = {name: a for name, a in derived.items() if a and name not in samples.arguments}
     if not new or "self" not in samples.arguments:
         return samples
-    return replace(samples, arguments={**samples.arguments, **new})
+    # Behind the tensor that they index, and before what may be drawn along `dim`.
+    tensor = {"self": samples.arguments["self"]}
+    return replace(samples, arguments=tensor | new | dict(samples.arguments))
 
 
 def binary(**others: Any) -> Samples:

@@ -24,12 +24,8 @@ family = Family("batched_matmul")
         beta=Choice((1, 0, -2, 0.5)),
         alpha=Choice((1, 2, -0.5)),
     ),
-    rules=[
-        Dtype("self", FLOAT | COMPLEX),
-        Dtype("batch1", FLOAT | COMPLEX),
-        Dtype("batch2", FLOAT | COMPLEX),
-        SameDtype(("self", "batch1", "batch2")),
-    ],
+    dtypes=FLOAT | COMPLEX,
+    rules=[SameDtype(("self", "batch1", "batch2"))],
     limitations=(TF32, INFINITE_PRODUCT),
     whole=True,
 )

@@ -95,14 +95,14 @@ def _add_scaled(combine, a, b, alpha):
 @family.op(
     aten.add.Scalar,
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.add.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", ANY | COMPLEX), Dtype("other", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
@@ -113,14 +113,14 @@ def add(self, other, alpha=1):
 @family.op(
     aten.sub.Scalar,
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.sub.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", NUMBER | COMPLEX), Dtype("other", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
@@ -134,7 +134,8 @@ _MODES = ("trunc", "floor")
 @family.op(
     aten.div.Scalar_mode,
     samples=elementwise(other=Number(1, 9), rounding_mode=Choice(_MODES)),
-    rules=[Dtype("self", NUMBER), OneOf("rounding_mode", _MODES)],
+    dtypes=NUMBER,
+    rules=[OneOf("rounding_mode", _MODES)],
     promotion=Promotion.DEFAULT,
 )
 @family.op(
@@ -144,7 +145,8 @@ _MODES = ("trunc", "floor")
         other=BroadcastTensor(("*S",), low=1, high=9),
         rounding_mode=Choice(_MODES),
     ),
-    rules=[Dtype("self", NUMBER), Dtype("other", NUMBER), OneOf("rounding_mode", _MODES)],
+    dtypes=NUMBER,
+    rules=[OneOf("rounding_mode", _MODES)],
     promotion=Promotion.DEFAULT,
 )
 def div(self, other, *, rounding_mode, result_dtype):
@@ -212,7 +214,7 @@ family.binary(
 @family.op(
     aten.remainder.Scalar_Tensor,
     samples=draw(self=Number(), other=Tensor(("*S",), low=1, high=9)),
-    rules=[Dtype("other", NUMBER)],
+    dtypes=NUMBER,
     promotion=Promotion.DEFAULT,
     whole=True,
 )
@@ -223,13 +225,13 @@ def remainder_of_number(self, other):
 @family.op(
     aten.pow.Scalar,
     samples=draw(self=Number(), exponent=Tensor(("*S",), low=0, high=8)),
-    rules=[Dtype("exponent", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
 )
 @family.op(
     aten.pow.Tensor_Tensor,
     samples=draw(self=BroadcastTensor(("*S",)), exponent=BroadcastTensor(("*S",))),
-    rules=[Dtype("self", NUMBER | COMPLEX), Dtype("exponent", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
 )
 def pow(self, exponent):
@@ -244,7 +246,7 @@ def pow(self, exponent):
 @family.op(
     aten.pow.Tensor_Scalar,
     samples=elementwise(exponent=Choice((0, 1, 2, 3, 7))),
-    rules=[Dtype("self", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=(INFINITE_OPERAND,),
 )
@@ -302,7 +304,7 @@ family.binary(
 @family.op(
     aten.logaddexp2.default,
     samples=binary(),
-    rules=[Dtype("self", FLOAT), Dtype("other", FLOAT)],
+    dtypes=FLOAT,
     promotion=Promotion.DEFAULT,
     whole=True,
 )
@@ -321,13 +323,13 @@ def logaddexp2(self, other):
         min=BroadcastTensor(("*S",)),
         max=BroadcastTensor(("*S",), optional=True),
     ),
-    rules=[Dtype("self", NUMBER), Dtype("min", NUMBER), Dtype("max", NUMBER)],
+    dtypes=NUMBER,
     promotion=Promotion.DEFAULT,
 )
 @family.op(
     aten.clamp.default,
     samples=elementwise(min=Choice((-3, -1.5, 0, None)), max=Choice((0.5, 4))),
-    rules=[Dtype("self", NUMBER)],
+    dtypes=NUMBER,
     promotion=Promotion.DEFAULT,
 )
 def clamp(self, min=None, max=None):

@@ -11,7 +11,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import is_array, is_integer, wrap_integer
-from mlx_coverage.registry.rules import Dtype, ResultDtype, Static
+from mlx_coverage.registry.rules import ResultDtype, Static
 from mlx_coverage.registry.samples import Choice, Integer, Number, Sizes, draw, elementwise
 from mlx_coverage.registry.spec import Family
 
@@ -44,7 +44,8 @@ def full(size, fill_value, *, result_dtype):
 @family.op(
     aten.full_like.default,
     samples=elementwise(fill_value=Number()),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(ANY | COMPLEX)],
 )
 def full_like(self, fill_value, *, result_dtype):
     return _fill(self.shape, fill_value, result_dtype)

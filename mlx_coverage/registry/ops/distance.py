@@ -5,7 +5,7 @@ import math
 import torch
 
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Range, Rank
+from mlx_coverage.registry.rules import Range, Rank
 from mlx_coverage.registry.samples import Choice, draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation
 
@@ -41,13 +41,8 @@ def _norm(difference, p):
         p=_ORDERS,
         compute_mode=Choice((None, 1, 2)),
     ),
-    rules=[
-        Dtype("x1", _SINGLE),
-        Dtype("x2", _SINGLE),
-        Rank("x1", 2),
-        Rank("x2", 2),
-        Range("p", low=0),
-    ],
+    dtypes=_SINGLE,
+    rules=[Rank("x1", 2), Rank("x2", 2), Range("p", low=0)],
     limitations=(
         Limitation(
             "rows with an infinity are infinitely far from others, and NaN for p = 2 in torch",
@@ -67,7 +62,8 @@ def cdist_forward(x1, x2, p):
 @family.op(
     aten._pdist_forward.default,
     samples=draw(self=tensor("N+1", "M"), p=_ORDERS),
-    rules=[Dtype("self", _SINGLE), Rank("self", 2, 2), Range("p", low=0)],
+    dtypes=_SINGLE,
+    rules=[Rank("self", 2, 2), Range("p", low=0)],
 )
 def pdist_forward(self, p=2.0):
     count = self.shape[0]

@@ -4,7 +4,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import BOOL, FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank
+from mlx_coverage.registry.rules import NonEmpty, Rank
 from mlx_coverage.registry.samples import Shape, draw, tensor
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family
@@ -33,7 +33,8 @@ def _count(size, kernel, dilation, padding, stride):
         self=tensor("*B", "C", "H", "W"),
         **_BLOCKS,
     ),
-    rules=[Dtype("self", FLOAT | BOOL), Rank("self", 3, 4), NonEmpty("self")],
+    dtypes=FLOAT | BOOL,
+    rules=[Rank("self", 3, 4), NonEmpty("self")],
     whole=True,
 )
 def im2col(self, kernel_size, dilation, padding, stride):
@@ -62,7 +63,8 @@ def im2col(self, kernel_size, dilation, padding, stride):
         output_size=Shape(("H", "W")),
         **_BLOCKS,
     ),
-    rules=[Dtype("self", FLOAT), Rank("self", 2, 3), NonEmpty("self")],
+    dtypes=FLOAT,
+    rules=[Rank("self", 2, 3), NonEmpty("self")],
     whole=True,
 )
 def col2im(self, output_size, kernel_size, dilation, padding, stride):

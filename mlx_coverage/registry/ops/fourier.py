@@ -8,7 +8,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import COMPLEX
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank
+from mlx_coverage.registry.rules import NonEmpty, Rank
 from mlx_coverage.registry.samples import Choice, Size, draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation
 
@@ -44,7 +44,8 @@ _INVERSE = ("forward", "ortho", "backward")
         normalization=_MODES,
         onesided=Choice((True, False)),
     ),
-    rules=[Dtype("self", _REAL), NonEmpty("self"), Rank("self", 1)],
+    dtypes=_REAL,
+    rules=[NonEmpty("self"), Rank("self", 1)],
     whole=True,
     limitations=_SPREADS,
 )
@@ -70,7 +71,8 @@ def fft_r2c(self, dim, normalization, onesided):
         normalization=_MODES,
         forward=Choice((True, False)),
     ),
-    rules=[Dtype("self", COMPLEX), NonEmpty("self"), Rank("self", 1)],
+    dtypes=COMPLEX,
+    rules=[NonEmpty("self"), Rank("self", 1)],
     whole=True,
     limitations=_SPREADS,
 )
@@ -89,7 +91,8 @@ def fft_c2c(self, dim, normalization, forward):
         normalization=_MODES,
         last_dim_size=Size("2*M-1"),
     ),
-    rules=[Dtype("self", COMPLEX), NonEmpty("self"), Rank("self", 1)],
+    dtypes=COMPLEX,
+    rules=[NonEmpty("self"), Rank("self", 1)],
     whole=True,
 )
 def fft_c2r(self, dim, normalization, last_dim_size):

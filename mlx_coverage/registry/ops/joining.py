@@ -40,7 +40,7 @@ _MOST_PARTS = 32
         tensors=TensorList(("N", "*S"), along="dim"),
         dim=Dim(of="tensors"),
     ),
-    rules=[Dtype("tensors", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
     promotion=Promotion.DEFAULT,
     view=True,
 )
@@ -53,8 +53,9 @@ def cat(tensors, dim=0):
 
 @family.op(
     aten.split_with_sizes.default,
-    samples=draw(self=tensor("N", "*S"), dim=Dim(), split_sizes=SplitSizes()),
-    rules=[Dtype("self", ANY | COMPLEX), Rank("self", 1)],
+    samples=draw(self=tensor("N", "*S"), split_sizes=SplitSizes()),
+    dtypes=ANY | COMPLEX,
+    rules=[Rank("self", 1)],
     view=True,
 )
 def split_with_sizes(self, split_sizes, dim=0):
@@ -71,18 +72,13 @@ def split_with_sizes(self, split_sizes, dim=0):
 @family.op(
     aten.repeat.default,
     samples=draw(groups={"*S": (0, 3)}, self=tensor("*S"), repeats=Sizes("self", low=1, high=3)),
-    rules=[Dtype("self", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
 )
 def repeat(self, repeats):
     return mx.tile(self, repeats)
 
 
-@family.op(
-    aten.flip.default,
-    samples=elementwise(dims=Dims()),
-    rules=[Dtype("self", ANY | COMPLEX)],
-    view=True,
-)
+@family.op(aten.flip.default, samples=elementwise(dims=Dims()), dtypes=ANY | COMPLEX, view=True)
 def flip(self, dims):
     if self.ndim == 0 or not dims:
         return self
@@ -97,7 +93,8 @@ def flip(self, dims):
     samples=draw(
         self=tensor("A", "B", "C"), shifts=Sizes(2, low=-5, high=5), dims=Choice(([0, 1], [-1, 0]))
     ),
-    rules=[Dtype("self", ANY | COMPLEX), Static("shifts")],
+    dtypes=ANY | COMPLEX,
+    rules=[Static("shifts")],
     whole=True,
 )
 def roll(self, shifts, dims=()):
@@ -113,7 +110,7 @@ def roll(self, shifts, dims=()):
         pad=Sizes(4, low=-1, high=3),
         value=Number(),
     ),
-    rules=[Dtype("self", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
 )
 def constant_pad_nd(self, pad, value=0):
     widths = [(0, 0)] * self.ndim

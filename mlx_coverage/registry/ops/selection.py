@@ -9,7 +9,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.sorting import sort_order
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Range, Static
+from mlx_coverage.registry.rules import NonEmpty, Range, Static
 from mlx_coverage.registry.samples import Choice, Dim, Integer, draw, elementwise, tensor
 from mlx_coverage.registry.shapes import along, normalize_dim
 from mlx_coverage.registry.spec import Family, Limitation
@@ -65,7 +65,7 @@ def _at_mode(x, order, axis):
     samples=draw(
         self=tensor("A+2", "*B", "N+2"), k=Integer(1, 2), dim=Choice((-1, 0)), keepdim=_FLAG
     ),
-    rules=[Dtype("self", NUMBER)],
+    dtypes=NUMBER,
     whole=True,
 )
 def kthvalue(self, k, dim=-1, keepdim=False):
@@ -79,9 +79,7 @@ def kthvalue(self, k, dim=-1, keepdim=False):
 _REDUCED = elementwise(dim=Dim(), keepdim=_FLAG)
 
 
-@family.op(
-    aten.median.dim, samples=_REDUCED, rules=[Dtype("self", NUMBER), NonEmpty("self")], whole=True
-)
+@family.op(aten.median.dim, samples=_REDUCED, dtypes=NUMBER, rules=[NonEmpty("self")], whole=True)
 def median_dim(self, dim, keepdim=False):
     return _select(self, dim, keepdim, _at_median)
 
@@ -89,29 +87,20 @@ def median_dim(self, dim, keepdim=False):
 @family.op(
     aten.nanmedian.dim,
     samples=_REDUCED,
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
+    dtypes=NUMBER,
+    rules=[NonEmpty("self")],
     whole=True,
 )
 def nanmedian_dim(self, dim, keepdim=False):
     return _select(self, dim, keepdim, _at_nanmedian)
 
 
-@family.op(
-    aten.median.default,
-    samples=elementwise(),
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
-    whole=True,
-)
+@family.op(aten.median.default, dtypes=NUMBER, rules=[NonEmpty("self")], whole=True)
 def median(self):
     return _select(mx.flatten(self), 0, False, _at_median)[0]
 
 
-@family.op(
-    aten.nanmedian.default,
-    samples=elementwise(),
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
-    whole=True,
-)
+@family.op(aten.nanmedian.default, dtypes=NUMBER, rules=[NonEmpty("self")], whole=True)
 def nanmedian(self):
     return _select(mx.flatten(self), 0, False, _at_nanmedian)[0]
 
@@ -119,7 +108,8 @@ def nanmedian(self):
 @family.op(
     aten.mode.default,
     samples=_REDUCED,
-    rules=[Dtype("self", ANY), NonEmpty("self")],
+    dtypes=ANY,
+    rules=[NonEmpty("self")],
     whole=True,
     limitations=(
         Limitation(
@@ -148,7 +138,8 @@ def _place_equal(value, bins):
 @family.op(
     aten.histc.default,
     samples=elementwise(bins=Integer(1, 5), min=Choice((0, -2, 0.5)), max=Choice((0, 3, 2.5))),
-    rules=[Dtype("self", FLOAT), NonEmpty("self"), Range("bins", low=1), Static("bins")],
+    dtypes=FLOAT,
+    rules=[NonEmpty("self"), Range("bins", low=1), Static("bins")],
     whole=True,
 )
 def histc(self, bins=100, min=0, max=0):

@@ -9,7 +9,7 @@ from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import is_array, wrap_integer
 from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule
-from mlx_coverage.registry.samples import Choice, Dim, Number, Tensor, draw, elementwise
+from mlx_coverage.registry.samples import Choice, Number, Tensor, draw, elementwise
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family, Limitation, Promotion
 
@@ -40,7 +40,7 @@ def _take(x, order, dim):
     samples=draw(
         self=Tensor(("*B", "N")), dim=Choice((-1,)), descending=_FLAG, sizes={"N": (0, 9)}
     ),
-    rules=[Dtype("self", ANY)],
+    dtypes=ANY,
 )
 def sort(self, dim=-1, descending=False):
     order = sort_order(self, dim, descending)
@@ -49,8 +49,8 @@ def sort(self, dim=-1, descending=False):
 
 @family.op(
     aten.sort.stable,
-    samples=elementwise(stable=Choice((True,)), dim=Dim(), descending=_FLAG),
-    rules=[Dtype("self", ANY)],
+    samples=elementwise(stable=Choice((True,)), descending=_FLAG),
+    dtypes=ANY,
     whole=True,
 )
 def sort_stable(self, *, dim=-1, descending=False):
@@ -68,7 +68,7 @@ def sort_stable(self, *, dim=-1, descending=False):
         sorted=Choice((True,)),
     ),
     # Sorted results are also right where torch may leave them unsorted.
-    rules=[Dtype("self", NUMBER)],
+    dtypes=NUMBER,
 )
 def topk(self, k, dim=-1, largest=True):
     order = sort_order(self, dim, largest)

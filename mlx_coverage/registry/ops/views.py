@@ -14,7 +14,6 @@ from mlx_coverage.registry.rules import Dtype, Predicate, Range, Rank, Static
 from mlx_coverage.registry.samples import (
     Choice,
     Dim,
-    Dims,
     Expand,
     IndexInto,
     Integer,
@@ -55,12 +54,12 @@ def _squeeze(self, dims):
     return mx.squeeze(self, axes) if axes else self
 
 
-@family.op(aten.squeeze.dim, samples=elementwise(dim=Dim()), rules=_ANY, view=True)
+@family.op(aten.squeeze.dim, rules=_ANY, view=True)
 def squeeze_dim(self, dim):
     return _squeeze(self, [dim])
 
 
-@family.op(aten.squeeze.dims, samples=elementwise(dim=Dims()), rules=_ANY, view=True)
+@family.op(aten.squeeze.dims, rules=_ANY, view=True)
 def squeeze_dims(self, dim):
     return _squeeze(self, dim)
 
@@ -75,7 +74,6 @@ def unsqueeze(self, dim):
     samples=draw(
         sizes=dict.fromkeys("ABC", (2, 5)),
         self=tensor("A", "B", "C"),
-        dim=Dim(),
         start=Choice((None, 0, 1, -2, -9)),
         end=Choice((None, 9, -1, 3, 2**63 - 1)),
         step=Integer(1, 3),
@@ -93,12 +91,11 @@ def slice(self, dim=0, start=None, end=None, step=1):
 @family.op(
     aten.select.int,
     samples=draw(
-        sizes={"N": (1, 4)}, groups={"*S": (0, 3)}, self=tensor("N", "*S"), dim=Dim(),
-        index=IndexInto(),
+        sizes={"N": (1, 4)}, groups={"*S": (0, 3)}, self=tensor("N", "*S"), index=IndexInto()
     ),
     rules=[*_ANY, Rank("self", 1)],
     view=True,
-)  # fmt: skip
+)
 def select(self, dim, index):
     first = normalize_bound(index, self.shape[dim], 0)
     return mx.squeeze(slice_axis(self, dim, first, first + 1), dim)
