@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 REPORT := build/llama.html
 # Two workers: more would compete with torch's and MLX's own threads.
 WORKERS ?= 2
+# Where `make conformance` merges its results.
+RECORD ?= reports/conformance.json
 
-.PHONY: demo test lint documents families generation check-documents bench conformance conformance-samples conformance-nightly backend-suite venv runtime clean
+.PHONY: demo compatibility test lint format documents families generation check-documents bench conformance conformance-samples conformance-nightly backend-suite cross-macos venv runtime clean
 
 demo: runtime
 	@mkdir -p $(dir $(REPORT))
@@ -20,6 +22,12 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+
+# clang-format with .clang-format, and ruff.
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i mlx_coverage/runtime/src/*.cpp mlx_coverage/runtime/src/*.h examples/native_host/*.cpp examples/native_host/*.h
 
 documents: venv
 	$(BIN)/python tools/write_documents.py
@@ -40,7 +48,7 @@ check-documents: venv
 conformance: runtime
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n $(WORKERS) -p tests.op_conformance.recording \
 		tests/op_conformance/test_inside.py tests/op_conformance/test_lowered.py \
-		--record reports/conformance.json
+		--record $(RECORD)
 
 # Torch's own operator samples; resumable: make conformance-samples ARGUMENTS='--cap 2 --resume'
 conformance-samples: runtime
@@ -55,6 +63,14 @@ backend-suite: runtime
 	$(BIN)/python -m pytest -q -n $(WORKERS) -W ignore --noconftest -p tests.backend_suite.plugin \
 		--pyargs executorch.backends.test.suite.operators $(ARGUMENTS) \
 		--suite-results build/backend_suite.json --suite-report reports/backend_suite.md
+
+# Environments of the supported torch releases; gigabytes, and an hour on two cores.
+compatibility: venv
+	$(BIN)/python tools/compatibility.py $(ARGUMENTS)
+
+# The runtime for macOS on arm64, compiled and linked here.
+cross-macos: venv
+	$(BIN)/python tools/cross_macos.py
 
 bench: runtime
 	$(BIN)/python -m benchmarks

@@ -91,7 +91,7 @@ def check_example(name: str) -> CoverageReport:
 
 
 def name_model_page(name: str) -> str:
-    """`models/llama-without_cache.html`, below reports/."""
+    """`models/llama-without_cache.html`, below build/reports/."""
     return f"models/{name.replace('.py', '').replace('::', '-')}.html"
 
 
@@ -101,11 +101,11 @@ def render_example(name: str) -> str:
 
 
 def index_reports() -> str:
-    """reports/index.html: every example, and the other tables."""
+    """build/reports/index.html: every example, and the other tables."""
     others = {
         "ops.html": "every op, what is declared of it and what was measured",
-        "models.md": "the table above as text",
-        "families.md": "the presets of the zoo: lowered, run and compared",
+        "../../reports/models.md": "the table above as text",
+        "../../reports/families.md": "the presets of the zoo: lowered, run and compared",
     }
     return render_index(
         "What runs on MLX",
@@ -160,17 +160,24 @@ def make_documents() -> dict[str, Callable[[], str]]:
         },
         "docs/report.schema.json": render_schema,
         "docs/contrast.schema.json": partial(render_schema, Contrast),
-        "reports/index.html": index_reports,
-        **{f"reports/{name_model_page(name)}": partial(render_example, name) for name in MODELS},
         "reports/models.md": tabulate_models,
-        "reports/ops.html": lambda: render_op_page(read_page(), "html"),
-        "reports/ops.json": lambda: render_op_page(read_page(), "json"),
         "reports/ops.md": lambda: render_op_page(read_page(), "markdown"),
     }
 
 
+def make_pages() -> dict[str, Callable[[], str]]:
+    """The same for what is published and not committed."""
+    pages = {name_model_page(name): partial(render_example, name) for name in MODELS}
+    return {
+        "index.html": index_reports,
+        **pages,
+        "ops.html": lambda: render_op_page(read_page(), "html"),
+        "ops.json": lambda: render_op_page(read_page(), "json"),
+    }
+
+
 def main() -> int:
-    """Write, or with --check compare; exit code 1 when something is stale."""
+    """Write, or with --check compare what is committed; exit code 1 when something is stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check
@@ -190,6 +197,10 @@ def main() -> int:
         if not check:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
+    for name, make in make_pages().items():
+        page = ROOT / "build/reports" / name
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(make(), encoding="utf-8")
     for name in stale:
         done = "written" if (ROOT / name).exists() else "removed"
         print(f"{name}: {'stale: run make documents' if check else done}")

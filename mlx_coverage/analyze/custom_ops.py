@@ -218,10 +218,7 @@ def _list_obstacles(op: OpOverload, plan: PartitionPlan | None) -> Iterator[str]
 def write_skeleton(op: OpOverload) -> str:
     """A declaration of the op for a plug-in, its MLX code to be written."""
     schema = op._schema
-    text = str(schema).partition("::")[2]
     base = schema.name.partition("::")[2]
-    head, bracket, rest = text.partition("(")
-    docstring = head.partition(".")[0] + bracket + rest
     tensors = [a.name for a in schema.arguments if "Tensor" in str(a.type)]
     rules = ", ".join(f'Dtype("{name}", FLOAT)' for name in tensors)
     samples = ", ".join(f'{name}=tensor("*S")' for name in tensors)
@@ -229,7 +226,7 @@ def write_skeleton(op: OpOverload) -> str:
         a.name + (f"={_write_default(a.default_value)}" if a.has_default_value() else "")
         for a in schema.arguments
     )
-    return f'''\
+    return f"""\
 import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
@@ -239,15 +236,15 @@ from mlx_coverage.registry.samples import draw, tensor
 
 
 def declare(family):
+    # {schema}
     @family.op(
         torch.ops.{op},
         rules=[{rules}],  # where the code below equals torch
         samples=draw({samples}),  # how valid arguments relate
     )
     def {base}({parameters}):
-        """{docstring}"""
         raise NotImplementedError  # mx functions on MLX arrays
-'''
+"""
 
 
 def _write_default(value: Any) -> str:

@@ -92,6 +92,7 @@ def fingerprint(path: Path) -> str:
         data = file.read(header.program_size if header is not None else -1)
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
+
 def choose_method(path: Path, methods: Sequence[Method], name: str | None) -> Method:
     """The method of that name; without one `forward`, or the only one.
 

@@ -29,6 +29,7 @@ from mlx_coverage.cli import (
     run,
     sweep,
 )
+from mlx_coverage.runtime import versions
 
 _COMMANDS = (check, diff, explain, repro, sweep, export, run, bench, generate, ops, doctor)
 
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if refusal is not None:
         console.say(refusal)
         return exits.UNUSABLE_INPUT
+    if untested := versions.describe_untested():
+        console.say(untested)
     try:
         code = int(args.run(args))
         sys.stdout.flush()
@@ -130,6 +133,9 @@ def _explain(error: Exception) -> tuple[int, str]:
         return exits.MODEL_FAILED, str(error)
     if isinstance(error, DifferenceError):
         return exits.DEFECT, str(error)  # it says itself whose fault is shown
+    untested = versions.describe_untested()
+    if untested and isinstance(error, (ImportError, AttributeError, TypeError)):
+        return exits.UNUSABLE_INPUT, f"{condense(error)}; install a tested release: {untested}"
     return exits.DEFECT, (
         f"this is a defect of mlx-coverage, please report it with the output of --traceback: "
         f"{condense(error)}"

@@ -3,13 +3,17 @@
 A measurement holds for one definition of an entry. Its fingerprint covers all that
 decides a result: rules, samples, promotion, limitations, tolerance, and the source of
 the implementation with every function and constant of the registry that it reaches.
+Comments, docstrings, decorators and the layout of the source do not count: what a decorator
+declares is among the fields.
 """
 
+import ast
 import dataclasses
 import enum
 import functools
 import hashlib
 import inspect
+import textwrap
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -65,7 +69,7 @@ def _write_function(function: FunctionType, seen: set[Any]) -> Iterator[str]:
         return
     seen.add(function)
     yield function.__qualname__
-    yield inspect.getsource(function)
+    yield _read_source(function)
     for cell in function.__closure__ or ():
         yield from _write(cell.cell_contents, seen)
     names = _list_names(function.__code__)
@@ -76,6 +80,21 @@ def _write_function(function: FunctionType, seen: set[Any]) -> Iterator[str]:
             yield from _write([item for item in reached if _is_kept(item)], seen)
         elif _is_kept(value):
             yield from _write(value, seen)
+
+
+def _read_source(function: FunctionType) -> str:
+    source = textwrap.dedent(inspect.getsource(function))
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a lambda, with part of the expression that it stands in
+        return source
+    (made,) = tree.body
+    if not isinstance(made, ast.FunctionDef):
+        return source
+    made.decorator_list = []
+    if ast.get_docstring(made) is not None:
+        made.body = made.body[1:] or [ast.Pass()]
+    return ast.unparse(made)
 
 
 def _is_kept(value: Any) -> bool:

@@ -10,7 +10,7 @@ name is drawn once per example, from `Samples.sizes` or from 0 to 4.
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -267,6 +267,32 @@ def tensor(*dims: str | int, **options: Any) -> Tensor:
 def elementwise(**others: Any) -> Samples:
     """One tensor `self` of any shape, and other arguments by generator."""
     return draw(self=Tensor(("*S",)), **others)
+
+
+# What an argument of this name and type, as torch writes it, is drawn from.
+_DERIVED: dict[tuple[str, str], Argument] = {
+    ("dim", "int"): Dim(),
+    ("dim", "Optional[int]"): Dim(optional=True),
+    ("dim", "List[int]"): Dims(),
+    ("dim", "Optional[List[int]]"): Dims(optional=True),
+    ("keepdim", "bool"): Choice((False, True)),
+}
+
+
+def complete(samples: Samples, parameters: Mapping[str, str]) -> Samples:
+    """The samples with the arguments that follow from a schema: `dim` and `keepdim`.
+
+    Args:
+        samples: what the entry says; it goes before what is derived.
+        parameters: the schema's arguments: name to type, as torch writes it.
+    """
+    derived = {name: _DERIVED.get((name, kind)) for name, kind in parameters.items()}
+    new = {name: a for name, a in derived.items() if a and name not in samples.arguments}
+    if not new or "self" not in samples.arguments:
+        return samples
+    # Behind the tensor that they index, and before what may be drawn along `dim`.
+    tensor = {"self": samples.arguments["self"]}
+    return replace(samples, arguments=tensor | new | dict(samples.arguments))
 
 
 def binary(**others: Any) -> Samples:

@@ -13,7 +13,7 @@ from torch._prims_common import (
 
 from mlx_coverage.registry.call import Target, name_target
 from mlx_coverage.registry.rules import Dtype, Rule
-from mlx_coverage.registry.samples import Number, Samples, binary, elementwise
+from mlx_coverage.registry.samples import Number, Samples, binary, complete, elementwise
 
 __all__ = ["Family", "Gap", "Limitation", "OpSpec", "Pattern", "Promotion", "Registry", "Tolerance"]
 
@@ -149,20 +149,19 @@ class Family:
 
     def op(
         self,
-        *targets: Target,
-        samples: Samples | None = None,
-        rules: Iterable[Rule] = (),
+        *targets: Target | str,
         **options: Any,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare the decorated function as the implementation of each target.
+        """Declare the decorated function as the implementation of each target, as `add` does.
 
-        The docstring's first line is the schema of the first target, as torch prints it
-        without the `aten::` prefix and the overload name; a test compares them.
+        An op that some supported torch lacks is given by its name, `aten::cholesky`, and has an
+        entry where torch has the op.
         """
 
         def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
-            for target in targets:
-                self.add(target, implementation, samples=samples, rules=rules, **options)
+            found = [_find_op(t) if isinstance(t, str) else t for t in targets]
+            for target in filter(None, found):
+                self.add(target, implementation, **options)
             return implementation
 
         return declare
@@ -172,13 +171,33 @@ class Family:
         target: Target,
         implementation: Callable[..., Any],
         *,
+        dtypes: frozenset[torch.dtype] | None = None,
         samples: Samples | None = None,
         rules: Iterable[Rule] = (),
         **options: Any,
     ) -> None:
-        """Declare one entry as a row."""
+        """Declare one entry as a row.
+
+        Args:
+            target: its op.
+            implementation: of the op.
+            dtypes: what every tensor argument may be, where that is the same; `Dtype` rules.
+            samples: how valid inputs relate. `dim` and `keepdim` follow from the schema, where
+                they are not given; where nothing is, `self` has any shape.
+            rules: the other rules of the domain.
+            options: further fields of `OpSpec`.
+        """
+        if isinstance(target, OpOverload):
+            types = {a.name: str(a.type) for a in target._schema.arguments}
+            tensors = [name for name, kind in types.items() if "Tensor" in kind]
+            if dtypes is not None:
+                rules = [*(Dtype(name, dtypes) for name in tensors), *rules]
+            if samples is None and tensors == ["self"]:
+                samples = elementwise()
+            samples = samples and complete(samples, types)
+        rules = tuple(rules)
         self.specs.append(
-            OpSpec(target, implementation, tuple(rules), samples, family=self.name, **options)
+            OpSpec(target, implementation, rules, samples, family=self.name, **options)
         )
 
     def unary(

@@ -15,12 +15,10 @@ from pathlib import Path
 from mlx_coverage.runtime import cache
 from mlx_coverage.runtime.errors import BuildFailed
 from mlx_coverage.runtime.functions import SOURCES
-from mlx_coverage.runtime.toolchain import LIBRARY_SUFFIX, Toolchain, find_toolchain
+from mlx_coverage.runtime.toolchain import Toolchain, find_toolchain
 
 # What most of the compile time goes into.
 _PREFIX = "#include <mlx/mlx.h>\n#include <executorch/runtime/backend/interface.h>\n"
-
-LIBRARY_NAME = f"libmlx_coverage{LIBRARY_SUFFIX}"
 
 
 def build(verbose: bool = False) -> Path:
@@ -39,7 +37,7 @@ def build(verbose: bool = False) -> Path:
             f"Building the runtime for MLX {toolchain.mlx_version} (once, about a minute) ...",
             file=sys.stderr,
         )
-    built = cache.produce(library, lambda target: _compile(toolchain, target))
+    built = cache.produce(library, lambda target: compile_library(toolchain, target))
     if verbose:
         print(f"{'Built' if built else 'Already built:'} {library}", file=sys.stderr)
     return library
@@ -60,10 +58,15 @@ def locate(toolchain: Toolchain) -> Path:
             *toolchain.link_flags,
         ]
     )
-    return cache.find_cache() / f"runtime-{key}" / LIBRARY_NAME
+    return cache.find_cache() / f"runtime-{key}" / toolchain.library_name
 
 
-def _compile(toolchain: Toolchain, target: Path) -> None:
+def compile_library(toolchain: Toolchain, target: Path) -> None:
+    """Compile and link the runtime, with a log two folders above `target`.
+
+    Raises:
+        BuildFailed: the compiler or the linker reports an error.
+    """
     log = target.parent.parent / "build.log"
     with log.open("w", encoding="utf-8") as output:
 
@@ -77,9 +80,10 @@ def _compile(toolchain: Toolchain, target: Path) -> None:
         prefix = target.parent / "prefix.h"
         prefix.write_text(_PREFIX, encoding="utf-8")
         flags = [*toolchain.compile_flags, "-include", str(prefix)]
-        if "clang" not in toolchain.compiler_version:
-            # GCC reads the precompiled form instead wherever the header is included.
-            run(toolchain.compiler, *toolchain.compile_flags, "-x", "c++-header", str(prefix))
+        # `-include` reads the precompiled form beside the header, under the compiler's own suffix.
+        form = "pch" if "clang" in toolchain.compiler_version else "gch"
+        precompile = [*toolchain.compile_flags, "-x", "c++-header", str(prefix)]
+        run(toolchain.compiler, *precompile, "-o", f"{prefix}.{form}")
 
         def compile_one(source: Path) -> str:
             made = target.parent / f"{source.stem}.o"

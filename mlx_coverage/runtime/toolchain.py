@@ -14,7 +14,6 @@ from pathlib import Path
 from mlx_coverage.runtime.errors import RuntimeUnavailable
 
 IS_MAC = sys.platform == "darwin"
-LIBRARY_SUFFIX = ".dylib" if IS_MAC else ".so"
 
 _COMPILER_REMEDY = (
     "run `xcode-select --install`"
@@ -25,21 +24,31 @@ _COMPILER_REMEDY = (
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A compiler and the two packages whose headers and libraries it is given."""
+    """A compiler and the two packages whose headers and libraries it is given.
+
+    Attributes:
+        mac: whether it compiles for macOS.
+    """
 
     compiler: str
     compiler_version: str
     executorch: Path
     mlx: Path
     mlx_version: str
+    mac: bool = IS_MAC
 
     @property
     def executorch_library(self) -> Path:
-        return find_executorch_library(self.executorch)
+        return find_executorch_library(self.executorch, self.mac)
 
     @property
     def mlx_library(self) -> Path:
-        return find_mlx_library(self.mlx)
+        return find_mlx_library(self.mlx, self.mac)
+
+    @property
+    def library_name(self) -> str:
+        """The file name of the runtime."""
+        return name_library("mlx_coverage", self.mac)
 
     @property
     def compile_flags(self) -> tuple[str, ...]:
@@ -60,7 +69,7 @@ class Toolchain:
             *("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_EVENT_TRACER_ENABLED"),
             *(f"-isystem{path}" for path in headers),
         ]
-        return (*flags, "-mmacosx-version-min=14.0") if IS_MAC else tuple(flags)
+        return (*flags, "-mmacosx-version-min=14.0") if self.mac else tuple(flags)
 
     @property
     def link_flags(self) -> tuple[str, ...]:
@@ -68,7 +77,7 @@ class Toolchain:
         libraries = (self.executorch_library, self.mlx_library)
         flags = [str(library) for library in libraries]
         flags += [f"-Wl,-rpath,{library.parent}" for library in libraries]
-        if IS_MAC:
+        if self.mac:
             return (*flags, "-mmacosx-version-min=14.0")
         # The wheels' libraries leave symbols to libraries that only their loaders know.
         return (*flags, "-Wl,--enable-new-dtags,--as-needed,-z,now,--allow-shlib-undefined")
@@ -151,14 +160,19 @@ def find_mlx() -> Path:
     raise RuntimeUnavailable(f"mlx is missing: `pip install mlx {backend}`.")
 
 
-def find_executorch_library(package: Path) -> Path:
+def find_executorch_library(package: Path, mac: bool = IS_MAC) -> Path:
     """Where the wheel has its runtime as a shared library."""
-    return package / f"lib/libexecutorch{LIBRARY_SUFFIX}"
+    return package / "lib" / name_library("executorch", mac)
 
 
-def find_mlx_library(package: Path) -> Path:
+def find_mlx_library(package: Path, mac: bool = IS_MAC) -> Path:
     """Where the wheel has MLX's C++ library."""
-    return package / f"lib/libmlx{LIBRARY_SUFFIX}"
+    return package / "lib" / name_library("mlx", mac)
+
+
+def name_library(name: str, mac: bool = IS_MAC) -> str:
+    """The file name of a shared library."""
+    return f"lib{name}{'.dylib' if mac else '.so'}"
 
 
 def find_package(name: str) -> list[Path]:

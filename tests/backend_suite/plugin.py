@@ -24,6 +24,7 @@ from tests.backend_suite.flow import MLXCoverageTester, make_flow
 from tests.backend_suite.table import Result, render
 
 RESULT = "backend-suite"
+WHOLE = Path("build/backend_suite.md")
 SEED = 0
 # The suite's own tolerances.
 ABSOLUTE, RELATIVE = 1e-1, 4e-2
@@ -163,7 +164,9 @@ class Recorder:
 
     def pytest_terminal_summary(self) -> None:
         """Write the table."""
-        self._report.write_text(render(self._rows), encoding="utf-8")
+        self._report.write_text(render(self._rows, whole=False), encoding="utf-8")
+        WHOLE.parent.mkdir(exist_ok=True)
+        WHOLE.write_text(render(self._rows), encoding="utf-8")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""reports/backend_suite.md: what each test of ExecuTorch's backend suite gave."""
+"""ExecuTorch's backend suite: a summary in reports/, and test by test in build/."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,8 @@ HEAD = """\
 The tests of `executorch/backends/test/suite`, as they are in the wheel, lowered with
 `MLXPartitioner(min_partition_size=0)` and run in the ExecuTorch runtime on the MLX CPU
 device. Tolerances are the suite's own (absolute 0.1, relative 0.04); the strict numeric
-criterion is that of `tests/op_conformance`. Written by `make backend-suite`.
+criterion is that of `tests/op_conformance`. `make backend-suite` writes this page and, with
+every model, `build/backend_suite.md`.
 """
 
 MEANINGS = {
@@ -58,11 +59,12 @@ class Result:
         return {"NOT_RUN": "not run", "NOT_WRITABLE": "not written"}.get(self.outcome, "failed")
 
 
-def render(rows: Mapping[str, Sequence[Result]]) -> str:
+def render(rows: Mapping[str, Sequence[Result]], whole: bool = True) -> str:
     """The page.
 
     Args:
         rows: test id to what its models gave, in order.
+        whole: whether to list every model, or only those that are not delegated whole.
     """
     kinds = Counter(result.kind for results in rows.values() for result in results)
     versions = ", ".join(f"{name} {version(name)}" for name in ("executorch", "torch", "mlx"))
@@ -81,6 +83,8 @@ def render(rows: Mapping[str, Sequence[Result]]) -> str:
     ]
     for name, results in sorted(rows.items()):
         for result in results:
+            if not whole and result.kind == "delegated":
+                continue
             ops = ", ".join(f"`{op}` x{n}" for op, n in sorted(result.fallback.items()))
             why = ", ".join(f"`{slug}`" for slug in result.reasons)
             note = ": ".join(filter(None, (ops, why, _clean(result.message))))

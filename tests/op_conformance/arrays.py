@@ -6,7 +6,10 @@ import numpy as np
 import torch
 
 from mlx_coverage.registry.evaluate import mlx_dtype
-from mlx_coverage.registry.mx import mx
+from mlx_coverage.registry.mx import import_mlx, mx
+
+# Where eager MLX and the runtime compute here: the device of an entry's limitations.
+DEVICE = "cpu" if "cpu" in str(import_mlx().default_device()).lower() else "gpu"
 
 
 def to_mlx(tensor: torch.Tensor) -> Any:

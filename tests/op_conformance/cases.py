@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 from mlx_coverage.registry.call import Call, parameters
 from mlx_coverage.registry.spec import OpSpec
 from tests.op_conformance.arguments import Drawing
+from tests.op_conformance.arrays import DEVICE
 from tests.op_conformance.domain import DTYPES, ORDER, list_followers, read_domain
 from tests.op_conformance.values import integers
 
@@ -143,7 +144,7 @@ def list_avoided(spec: OpSpec, *dtypes: torch.dtype | None) -> frozenset[str]:
         limitation.avoids
         for limitation in spec.limitations
         if limitation.avoids is not None
-        and limitation.device in (None, "cpu")
+        and limitation.device in (None, DEVICE)
         and (not limitation.dtypes or not limitation.dtypes.isdisjoint(dtypes))
     )
 

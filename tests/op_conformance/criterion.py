@@ -65,7 +65,7 @@ MATRIXWISE = {
     torch.ops.aten.triangular_solve.default,
     torch.ops.aten.linalg_matrix_power.default,
     torch.ops.aten.inverse.default,
-    torch.ops.aten.cholesky.default,
+    *([torch.ops.aten.cholesky.default] if hasattr(torch.ops.aten, "cholesky") else []),
 }
 
 # Results of these behind the first are for a backward pass: which of its kernels torch takes

@@ -1,4 +1,4 @@
-"""reports/operator_samples.md: torch's operator samples, op by op."""
+"""Torch's operator samples: a summary in reports/, and op by op in build/."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +17,13 @@ KINDS = {
 }
 
 
-def render(results: Sequence[Mapping[str, Any]], op_count: int) -> str:
+def render(results: Sequence[Mapping[str, Any]], op_count: int, whole: bool = True) -> str:
     """The page.
 
     Args:
         results: as `nightly.measure` writes them, one for each op measured.
         op_count: number of ops in op_db.
+        whole: whether to list every op, or only what does not give torch's result.
     """
     related = [result for result in results if result["related"]]
     totals, raising = _sum(related, "kinds"), _sum(related, "raising")
@@ -45,13 +46,25 @@ def render(results: Sequence[Mapping[str, Any]], op_count: int) -> str:
         f"`ARGUMENTS='--cap 2'`. Measured with {versions}.",
         "",
         f"Measured: {len(results)} of {op_count} ops; {len(related)} of them make an ATen call",
-        "that the registry names or ExecuTorch decomposes, the others are listed at the end.",
+        "that the registry names or ExecuTorch decomposes. `build/operator_samples.md`, which",
+        "the command writes too, has them all one by one.",
         "",
         "| outcome | samples | error inputs | meaning |",
         "|---|---|---|---|",
         *(f"| {kind} | {totals[kind]} | {raising[kind]} | {KINDS[kind]} |" for kind in KINDS),
         "",
         "Refusals by reason: " + (_list(_sum(related, "refusals")) or "none") + ".",
+        "",
+        *_list_details(related, "texts", "Limited, upstream, wrong and crash"),
+    ]
+    return "\n".join([*lines, *(_list_all(related, results) if whole else [])])
+
+
+def _list_all(
+    related: Iterable[Mapping[str, Any]], results: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    lines = [
+        "## Op by op",
         "",
         f"| op | dtypes | samples | {' | '.join(KINDS)} | errors |",
         "|---|---|---|" + "---|" * len(KINDS) + "---|",
@@ -64,13 +77,12 @@ def render(results: Sequence[Mapping[str, Any]], op_count: int) -> str:
             f"| `{result['op']}` | {', '.join(result['dtypes'])} | {sum(kinds.values())} | "
             f"{' | '.join(cells.values())} | {_list_raising(result['raising'])} |"
         )
-    lines += ["", *_list_details(related, "texts", "Limited, upstream, wrong and crash")]
-    lines += _list_details(related, "refused", "Refused before the registry is asked")
+    lines += ["", *_list_details(related, "refused", "Refused before the registry is asked")]
     rest = [result for result in results if not result["related"]]
     if rest:
         lines += ["## Ops that make no ATen call that the delegate may meet", ""]
         lines += [f"- `{r['op']}`: {', '.join(f'`{op}`' for op in r['aten'])}" for r in rest]
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
 
 
 def _describe_bounds(results: Sequence[Mapping[str, Any]]) -> str:

@@ -19,6 +19,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.call import bind, canonicalize
 from mlx_coverage.registry.spec import OpSpec, Tolerance
+from tests.op_conformance.arrays import DEVICE
 from tests.op_conformance.cases import Case, flatten
 from tests.op_conformance.checks import REFUSALS
 from tests.op_conformance.criterion import FREE_TIES, UNDEFINED
@@ -124,7 +125,7 @@ class Sample:
             limitation.what
             for spec in known
             for limitation in (spec.limitations if spec else ())
-            if limitation.device in (None, "cpu")
+            if limitation.device in (None, DEVICE)
             and (not limitation.dtypes or self.dtype in limitation.dtypes)
         ]
 

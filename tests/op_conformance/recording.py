@@ -19,7 +19,7 @@ from hypothesis import settings
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.dtypes import name_dtype
 from mlx_coverage.registry.fingerprint import take_fingerprint
-from mlx_coverage.registry.mx import import_mlx
+from tests.op_conformance.arrays import DEVICE
 
 RECORD = "conformance"
 CHECKS = {
@@ -98,9 +98,8 @@ def merge(path: Path, measured: dict[str, dict[str, dict[str, str]]]) -> None:
 
 def describe_environment() -> str:
     """Device and versions, as the op page shows them."""
-    device = "CPU" if "cpu" in str(import_mlx().default_device()).lower() else "GPU"
     versions = ", ".join(
         f"{name} {version(package)}"
         for name, package in (("MLX", "mlx"), ("torch", "torch"), ("ExecuTorch", "executorch"))
     )
-    return f"{device} ({platform.system()} {platform.machine()}), {versions}"
+    return f"{DEVICE.upper()} ({platform.system()} {platform.machine()}), {versions}"

@@ -5,12 +5,12 @@ import torch
 
 from mlx_coverage.registry import default_registry
 from mlx_coverage.registry.spec import Limitation, OpSpec
+from tests.op_conformance.arrays import DEVICE
 from tests.op_conformance.cases import list_avoided
 from tests.op_conformance.checks import ConformanceError, run_inside
 from tests.op_conformance.domain import list_case_dtypes
 from tests.op_conformance.values import AVOIDABLE
 
-DEVICE = "cpu"
 DECLARED = [
     (spec, limitation)
     for spec in default_registry()

@@ -19,13 +19,6 @@ ENTRIES = list(default_registry())
 ATEN = [spec for spec in ENTRIES if isinstance(spec.target, OpOverload)]
 
 
-def schema_of(target: OpOverload) -> str:
-    """`add(Tensor self, Scalar other) -> Tensor`: no namespace, no overload."""
-    text = str(target._schema)
-    head, bracket, rest = text.partition("(")
-    return head.partition("::")[2].partition(".")[0] + bracket + rest
-
-
 def own_parameters(implementation: Callable[..., Any]) -> dict[str, Parameter]:
     found = dict(inspect.signature(implementation).parameters)
     found.pop("result_dtype", None)  # given by evaluation, not by the schema
@@ -56,20 +49,6 @@ def test_defaults_are_the_schemas(spec: OpSpec) -> None:
             assert given == expected, f"{name} defaults to {given}, in the schema to {expected}"
 
 
-def first_line(spec: OpSpec) -> str:
-    return (inspect.getdoc(spec.implementation) or "").partition("\n")[0]
-
-
-# The others are rows of a table: a target and a function of MLX.
-WRITTEN = [spec for spec in ATEN if "->" in first_line(spec)]
-
-
-@pytest.mark.parametrize("spec", WRITTEN, ids=lambda spec: spec.name)
-def test_docstring_starts_with_the_schema(spec: OpSpec) -> None:
-    shared = [s.target for s in ATEN if s.implementation is spec.implementation]
-    assert first_line(spec) == schema_of(shared[0]), "the first target's schema"
-
-
 @pytest.mark.parametrize("spec", ENTRIES, ids=lambda spec: spec.name)
 def test_rules_and_samples_name_arguments_of_the_schema(spec: OpSpec) -> None:
     names = {name for name, _, _ in parameters(spec.target)}
@@ -77,10 +56,6 @@ def test_rules_and_samples_name_arguments_of_the_schema(spec: OpSpec) -> None:
     named |= {n for rule in spec.rules for n in getattr(rule, "arguments", ())}
     named |= set(spec.samples.arguments) if spec.samples else set()
     assert named <= names
-
-
-def test_implementations_of_their_own_have_a_schema() -> None:
-    assert len(WRITTEN) > len(ATEN) / 3
 
 
 @pytest.mark.parametrize("spec", ENTRIES, ids=lambda spec: spec.name)
@@ -117,6 +92,13 @@ def test_a_target_declared_twice_raises() -> None:
         family.add(torch.ops.aten.cos.default, lambda self: self)
     with pytest.raises(ValueError, match="declared twice"):
         Registry(families)
+
+
+def test_op_that_torch_lacks_has_no_entry() -> None:
+    family = Family("named")
+    family.op("aten::gone_by_now")(lambda self: self)
+    family.op("aten::cos")(lambda self: self)
+    assert [spec.target for spec in family.specs] == [torch.ops.aten.cos.default]
 
 
 def test_gaps_have_a_reason() -> None:

@@ -1,5 +1,6 @@
 """Fingerprints: equal for what is equal, other for what decides a result."""
 
+import linecache
 from dataclasses import replace
 
 import pytest
@@ -58,3 +59,17 @@ def test_a_function_that_is_called_counts(
     before = take_fingerprint(ENTRY)
     monkeypatch.setattr(evaluate, "_flatten", evaluate._cast_results)
     assert take_fingerprint(ENTRY) != before
+
+
+def test_words_and_layout_do_not_count() -> None:
+    def define(source: str) -> OpSpec:
+        names: dict[str, object] = {"__name__": "mlx_coverage.example"}
+        path = f"<{hash(source)}>"
+        linecache.cache[path] = (len(source), None, source.splitlines(True), path)
+        exec(compile(source, path, "exec"), names)
+        return replace(ENTRY, implementation=names["f"])
+
+    plain = take_fingerprint(define("def f(self):\n    return self + 1\n"))
+    words = 'def f(self):\n    """Says so."""\n    # and why\n    return (self\n        + 1)\n'
+    assert take_fingerprint(define(words)) == plain
+    assert take_fingerprint(define("def f(self):\n    return self + 2\n")) != plain

@@ -1,6 +1,7 @@
 """The page in a real browser: Chromium, headless, one for all tests."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -82,7 +83,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         watch(page)
-        page.on("request", lambda request: note_request(request.url.partition("#")[0].partition("?")[0]))
+        page.on("request", lambda request: note_request(re.split("[#?]", request.url)[0]))
         page.goto((tmp_path / "page.html").as_uri() + fragment)
         return page
 

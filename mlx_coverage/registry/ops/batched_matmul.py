@@ -24,17 +24,12 @@ family = Family("batched_matmul")
         beta=Choice((1, 0, -2, 0.5)),
         alpha=Choice((1, 2, -0.5)),
     ),
-    rules=[
-        Dtype("self", FLOAT | COMPLEX),
-        Dtype("batch1", FLOAT | COMPLEX),
-        Dtype("batch2", FLOAT | COMPLEX),
-        SameDtype(("self", "batch1", "batch2")),
-    ],
+    dtypes=FLOAT | COMPLEX,
+    rules=[SameDtype(("self", "batch1", "batch2"))],
     limitations=(TF32, INFINITE_PRODUCT),
     whole=True,
 )
 def addbmm(self, batch1, batch2, *, beta=1, alpha=1):
-    """addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""  # noqa: E501
     # The sum over the batch is one more inner size: a single product of long rows.
     batch, rows, inner = batch1.shape
     left = mx.reshape(mx.transpose(batch1, [1, 0, 2]), [rows, batch * inner])
@@ -61,7 +56,6 @@ def addbmm(self, batch1, batch2, *, beta=1, alpha=1):
     whole=True,
 )
 def grouped_mm(self, mat2, offs=None):
-    """_grouped_mm(Tensor self, Tensor mat2, Tensor? offs=None, Tensor? bias=None, ScalarType? out_dtype=None) -> Tensor"""  # noqa: E501
     if self.ndim == 3:  # a matrix for each group, and no offsets
         return mx.matmul(widen_half(self), widen_half(mat2))
     return _multiply_groups(self, mat2, offs)[0]

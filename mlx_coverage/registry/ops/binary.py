@@ -95,38 +95,36 @@ def _add_scaled(combine, a, b, alpha):
 @family.op(
     aten.add.Scalar,
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.add.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", ANY | COMPLEX), Dtype("other", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
 def add(self, other, alpha=1):
-    """add(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
     return _add_scaled(mx.add, self, other, alpha)
 
 
 @family.op(
     aten.sub.Scalar,
     samples=elementwise(other=Number(), alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
 @family.op(
     aten.sub.Tensor,
     samples=binary(alpha=Choice((1, 2, -3))),
-    rules=[Dtype("self", NUMBER | COMPLEX), Dtype("other", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=INEXACT_TERMS,
 )
 def sub(self, other, alpha=1):
-    """sub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
     return _add_scaled(mx.subtract, self, other, alpha)
 
 
@@ -136,7 +134,8 @@ _MODES = ("trunc", "floor")
 @family.op(
     aten.div.Scalar_mode,
     samples=elementwise(other=Number(1, 9), rounding_mode=Choice(_MODES)),
-    rules=[Dtype("self", NUMBER), OneOf("rounding_mode", _MODES)],
+    dtypes=NUMBER,
+    rules=[OneOf("rounding_mode", _MODES)],
     promotion=Promotion.DEFAULT,
 )
 @family.op(
@@ -146,11 +145,11 @@ _MODES = ("trunc", "floor")
         other=BroadcastTensor(("*S",), low=1, high=9),
         rounding_mode=Choice(_MODES),
     ),
-    rules=[Dtype("self", NUMBER), Dtype("other", NUMBER), OneOf("rounding_mode", _MODES)],
+    dtypes=NUMBER,
+    rules=[OneOf("rounding_mode", _MODES)],
     promotion=Promotion.DEFAULT,
 )
 def div(self, other, *, rounding_mode, result_dtype):
-    """div(Tensor self, Tensor other, *, str? rounding_mode) -> Tensor"""
     if not is_integer(result_dtype):
         # Halves round at every step, as in torch, but beside a single number.
         single = not is_array(other) or other.ndim == 0
@@ -215,29 +214,27 @@ family.binary(
 @family.op(
     aten.remainder.Scalar_Tensor,
     samples=draw(self=Number(), other=Tensor(("*S",), low=1, high=9)),
-    rules=[Dtype("other", NUMBER)],
+    dtypes=NUMBER,
     promotion=Promotion.DEFAULT,
     whole=True,
 )
 def remainder_of_number(self, other):
-    """remainder(Scalar self, Tensor other) -> Tensor"""
     return _remainder(*as_arrays(self, other))
 
 
 @family.op(
     aten.pow.Scalar,
     samples=draw(self=Number(), exponent=Tensor(("*S",), low=0, high=8)),
-    rules=[Dtype("exponent", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
 )
 @family.op(
     aten.pow.Tensor_Tensor,
     samples=draw(self=BroadcastTensor(("*S",)), exponent=BroadcastTensor(("*S",))),
-    rules=[Dtype("self", NUMBER | COMPLEX), Dtype("exponent", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
 )
 def pow(self, exponent):
-    """pow(Tensor self, Tensor exponent) -> Tensor"""
     a, b = as_arrays(self, exponent)
     if not is_integer(a.dtype) or a.dtype == mx.uint8:
         return mx.power(a, b)
@@ -249,12 +246,11 @@ def pow(self, exponent):
 @family.op(
     aten.pow.Tensor_Scalar,
     samples=elementwise(exponent=Choice((0, 1, 2, 3, 7))),
-    rules=[Dtype("self", NUMBER | COMPLEX)],
+    dtypes=NUMBER | COMPLEX,
     promotion=Promotion.DEFAULT,
     limitations=(INFINITE_OPERAND,),
 )
 def pow_of_number(self, exponent):
-    """pow(Tensor self, Scalar exponent) -> Tensor"""
     x, power = as_arrays(self, exponent)
     if is_array(exponent):  # a complex number
         return mx.power(x, power)
@@ -308,12 +304,11 @@ family.binary(
 @family.op(
     aten.logaddexp2.default,
     samples=binary(),
-    rules=[Dtype("self", FLOAT), Dtype("other", FLOAT)],
+    dtypes=FLOAT,
     promotion=Promotion.DEFAULT,
     whole=True,
 )
 def logaddexp2(self, other):
-    """logaddexp2(Tensor self, Tensor other) -> Tensor"""
     a, b = mx.astype(self, mx.float32), mx.astype(other, mx.float32)
     larger = mx.maximum(a, b)
     # The difference of two equal infinities is NaN; their sum is that infinity.
@@ -328,17 +323,16 @@ def logaddexp2(self, other):
         min=BroadcastTensor(("*S",)),
         max=BroadcastTensor(("*S",), optional=True),
     ),
-    rules=[Dtype("self", NUMBER), Dtype("min", NUMBER), Dtype("max", NUMBER)],
+    dtypes=NUMBER,
     promotion=Promotion.DEFAULT,
 )
 @family.op(
     aten.clamp.default,
     samples=elementwise(min=Choice((-3, -1.5, 0, None)), max=Choice((0.5, 4))),
-    rules=[Dtype("self", NUMBER)],
+    dtypes=NUMBER,
     promotion=Promotion.DEFAULT,
 )
 def clamp(self, min=None, max=None):
-    """clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor"""
     if min is not None:
         self = mx.maximum(*convert(min, self))
     return self if max is None else mx.minimum(*convert(max, self))
@@ -358,7 +352,6 @@ def clamp(self, min=None, max=None):
     ],
 )
 def where(condition, self, other, *, result_dtype):
-    """where(Tensor condition, Tensor self, Tensor other) -> Tensor"""
     return mx.where(condition, mx.astype(self, result_dtype), mx.astype(other, result_dtype))
 
 

@@ -5,7 +5,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import convert_dtype
-from mlx_coverage.registry.rules import Dtype, NonEmpty, OneOf, Rank, ResultDtype
+from mlx_coverage.registry.rules import NonEmpty, OneOf, Rank, ResultDtype
 from mlx_coverage.registry.samples import BroadcastTensor, Choice, Number, Tensor, draw
 from mlx_coverage.registry.spec import Family, Limitation
 
@@ -28,11 +28,11 @@ _UNREPRESENTABLE = Limitation(
 @family.op(
     aten._to_copy.default,
     samples=draw(self=Tensor(("*S",)), dtype=_choose(ANY | COMPLEX)),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(ANY | COMPLEX)],
     limitations=(_UNREPRESENTABLE,),
 )
 def to_copy(self, *, result_dtype):
-    """_to_copy(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, bool non_blocking=False, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
     return convert_dtype(self, result_dtype)
 
 
@@ -44,22 +44,21 @@ family.unary(
 @family.op(
     aten.copy.default,
     samples=draw(self=Tensor(("*S",)), src=BroadcastTensor(("*S",))),
-    rules=[Dtype("self", ANY | COMPLEX), Dtype("src", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
     view=True,
     limitations=(_UNREPRESENTABLE,),
 )
 def copy(self, src, *, result_dtype):
-    """copy(Tensor self, Tensor src, bool non_blocking=False) -> Tensor"""
     return mx.broadcast_to(convert_dtype(src, result_dtype), self.shape)
 
 
 @family.op(
     aten.view.dtype,
     samples=draw(self=Tensor(("*S", 8)), dtype=_choose(NUMBER | COMPLEX)),
-    rules=[Dtype("self", NUMBER | COMPLEX), ResultDtype(NUMBER | COMPLEX), Rank("self", 1)],
+    dtypes=NUMBER | COMPLEX,
+    rules=[ResultDtype(NUMBER | COMPLEX), Rank("self", 1)],
 )
 def view_dtype(self, *, result_dtype):
-    """view(Tensor(a) self, ScalarType dtype) -> Tensor(a)"""
     return mx.view(self, result_dtype)
 
 
@@ -69,8 +68,8 @@ IN_TRAINING = "Call model.eval() before exporting: in training mode dropout draw
 @family.op(
     aten.native_dropout.default,
     samples=draw(input=Tensor(("*S",)), p=Number(0.0, 1.0), train=Choice((False,))),
-    rules=[Dtype("input", FLOAT), OneOf("train", (False,), remedy=IN_TRAINING), NonEmpty("input")],
+    dtypes=FLOAT,
+    rules=[OneOf("train", (False,), remedy=IN_TRAINING), NonEmpty("input")],
 )
 def native_dropout(input):
-    """native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)"""
     return input, mx.ones(input.shape, mx.bool_)

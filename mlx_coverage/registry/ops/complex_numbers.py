@@ -9,7 +9,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Rank
+from mlx_coverage.registry.rules import Rank
 from mlx_coverage.registry.samples import draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation, Promotion
 
@@ -61,44 +61,36 @@ family.unary(
 )
 
 
-@family.op(
-    aten.view_as_real.default,
-    samples=draw(self=tensor("*S")),
-    rules=[Dtype("self", COMPLEX)],
-    view=True,
-)
+@family.op(aten.view_as_real.default, samples=draw(self=tensor("*S")), dtypes=COMPLEX, view=True)
 def view_as_real(self):
-    """view_as_real(Tensor(a) self) -> Tensor(a)"""
     return mx.view(mx.expand_dims(self, -1), mx.float32)
 
 
 @family.op(
     aten.view_as_complex.default,
     samples=draw(self=tensor("*S", 2)),
-    rules=[Dtype("self", _REAL), Rank("self", 1)],
+    dtypes=_REAL,
+    rules=[Rank("self", 1)],
 )
 def view_as_complex(self):
-    """view_as_complex(Tensor(a) self) -> Tensor(a)"""
     return mx.squeeze(mx.view(self, mx.complex64), -1)
 
 
 @family.op(
     aten.complex.default,
     samples=draw(real=tensor("*S"), imag=tensor("*S")),
-    rules=[Dtype("real", _REAL), Dtype("imag", _REAL)],
+    dtypes=_REAL,
     whole=True,
 )
 def make_complex(real, imag):
-    """complex(Tensor real, Tensor imag) -> Tensor"""
     return view_as_complex(mx.stack(mx.broadcast_arrays(real, imag), -1))
 
 
 @family.op(
     aten.polar.default,
     samples=draw(abs=tensor("*S"), angle=tensor("*S")),
-    rules=[Dtype("abs", _REAL), Dtype("angle", _REAL)],
+    dtypes=_REAL,
     whole=True,
 )
 def polar(abs, angle):
-    """polar(Tensor abs, Tensor angle) -> Tensor"""
     return make_complex(abs * mx.cos(angle), abs * mx.sin(angle))

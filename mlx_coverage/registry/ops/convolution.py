@@ -8,7 +8,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank, SameDtype, Static
+from mlx_coverage.registry.rules import NonEmpty, Rank, SameDtype, Static
 from mlx_coverage.registry.samples import Choice, Samples, Size, Sizes, tensor
 from mlx_coverage.registry.shapes import expand_list, is_same_size, slice_axis
 from mlx_coverage.registry.spec import Family, Limitation
@@ -46,10 +46,8 @@ def _transpose_weight(weight, groups):
         sizes={"N": (0, 2), "G": (1, 2), "I": (1, 3), "*S": (3, 7), "*K": (1, 3)},
         groups={"*K": "*S"},
     ),
+    dtypes=FLOAT,
     rules=[
-        Dtype("input", FLOAT),
-        Dtype("weight", FLOAT),
-        Dtype("bias", FLOAT),
         SameDtype(("input", "weight", "bias")),
         Rank("input", 3, 5),
         Static("weight"),
@@ -72,7 +70,6 @@ def _transpose_weight(weight, groups):
 def convolution(
     input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
 ):  # fmt: skip
-    """convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups) -> Tensor"""  # noqa: E501
     spatial = input.ndim - 2
     stride, padding, dilation, output_padding = (
         expand_list(values, spatial) for values in (stride, padding, dilation, output_padding)

@@ -11,7 +11,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, COMPLEX, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import is_array, is_integer, wrap_integer
-from mlx_coverage.registry.rules import Dtype, ResultDtype, Static
+from mlx_coverage.registry.rules import ResultDtype, Static
 from mlx_coverage.registry.samples import Choice, Integer, Number, Sizes, draw, elementwise
 from mlx_coverage.registry.spec import Family
 
@@ -38,17 +38,16 @@ def _fill(shape, value, dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def full(size, fill_value, *, result_dtype):
-    """full(SymInt[] size, Scalar fill_value, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return _fill(size, fill_value, result_dtype)
 
 
 @family.op(
     aten.full_like.default,
     samples=elementwise(fill_value=Number()),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(ANY | COMPLEX)],
 )
 def full_like(self, fill_value, *, result_dtype):
-    """full_like(Tensor self, Scalar fill_value, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
     return _fill(self.shape, fill_value, result_dtype)
 
 
@@ -58,7 +57,6 @@ def full_like(self, fill_value, *, result_dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def scalar_tensor(s, *, result_dtype):
-    """scalar_tensor(Scalar s, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return _fill((), s, result_dtype)
 
 
@@ -73,7 +71,6 @@ def scalar_tensor(s, *, result_dtype):
     rules=[ResultDtype(NUMBER), Static("step")],
 )
 def arange(start, end, step=1, *, result_dtype):
-    """arange(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     fixed = all(type(value) in (int, float) for value in (start, end, step))
     if result_dtype == mx.int64 and fixed:  # torch truncates before it counts, for this dtype only
         start, end, step = int(start), int(end), int(step)
@@ -94,7 +91,6 @@ def arange(start, end, step=1, *, result_dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def empty(size, *, result_dtype):
-    """empty(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor"""  # noqa: E501
     return mx.zeros(size, result_dtype)
 
 
@@ -104,7 +100,6 @@ def empty(size, *, result_dtype):
     rules=[ResultDtype(ANY | COMPLEX)],
 )
 def empty_strided(size, *, result_dtype):
-    """empty_strided(SymInt[] size, SymInt[] stride, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return mx.zeros(size, result_dtype)
 
 

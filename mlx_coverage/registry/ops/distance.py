@@ -5,7 +5,7 @@ import math
 import torch
 
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Range, Rank
+from mlx_coverage.registry.rules import Range, Rank
 from mlx_coverage.registry.samples import Choice, draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation
 
@@ -41,13 +41,8 @@ def _norm(difference, p):
         p=_ORDERS,
         compute_mode=Choice((None, 1, 2)),
     ),
-    rules=[
-        Dtype("x1", _SINGLE),
-        Dtype("x2", _SINGLE),
-        Rank("x1", 2),
-        Rank("x2", 2),
-        Range("p", low=0),
-    ],
+    dtypes=_SINGLE,
+    rules=[Rank("x1", 2), Rank("x2", 2), Range("p", low=0)],
     limitations=(
         Limitation(
             "rows with an infinity are infinitely far from others, and NaN for p = 2 in torch",
@@ -57,7 +52,6 @@ def _norm(difference, p):
     ),
 )
 def cdist_forward(x1, x2, p):
-    """_cdist_forward(Tensor x1, Tensor x2, float p, int? compute_mode) -> Tensor"""
     # Never by a matrix product, which torch prefers for many rows: it cancels digits.
     difference = mx.expand_dims(x1, -2) - mx.expand_dims(x2, -3)
     if p == math.inf:  # torch's maximum passes over NaN here, and not in `pdist`
@@ -68,10 +62,10 @@ def cdist_forward(x1, x2, p):
 @family.op(
     aten._pdist_forward.default,
     samples=draw(self=tensor("N+1", "M"), p=_ORDERS),
-    rules=[Dtype("self", _SINGLE), Rank("self", 2, 2), Range("p", low=0)],
+    dtypes=_SINGLE,
+    rules=[Rank("self", 2, 2), Range("p", low=0)],
 )
 def pdist_forward(self, p=2.0):
-    """_pdist_forward(Tensor self, float p=2.) -> Tensor"""
     count = self.shape[0]
     # Pairs i < j in order: row i has count - 1 - i of them, so position k lies in the row
     # whose pairs begin last at or before k.

@@ -93,7 +93,6 @@ def embedding_bag(
     include_last_offset=False,
     padding_idx=-1,
 ):
-    """_embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False, int padding_idx=-1) -> (Tensor, Tensor, Tensor, Tensor)"""  # noqa: E501
     count = offsets.shape[0] - (1 if include_last_offset else 0)
     end = slice_axis(offsets, 0, count, offsets.shape[0])
     offsets = slice_axis(offsets, 0, 0, count)

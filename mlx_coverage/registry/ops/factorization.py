@@ -23,7 +23,6 @@ family = Family("factorization")
     whole=True,
 )  # fmt: skip
 def qr(A, mode="reduced"):
-    """linalg_qr(Tensor A, str mode="reduced") -> (Tensor Q, Tensor R)"""
     q, r = mx.linalg.qr(A)
     return (q if mode == "reduced" else mx.zeros([0], mx.float32)), r
 
@@ -37,7 +36,6 @@ def qr(A, mode="reduced"):
     whole=True,
 )  # fmt: skip
 def eigh(A, UPLO="L", compute_v=True):
-    """_linalg_eigh(Tensor A, str UPLO="L", bool compute_v=True) -> (Tensor eigenvalues, Tensor eigenvectors)"""  # noqa: E501
     if compute_v:
         return mx.linalg.eigh(A, UPLO=UPLO)
     return mx.linalg.eigvalsh(A, UPLO=UPLO), mx.zeros([0], mx.float32)
@@ -52,7 +50,6 @@ def eigh(A, UPLO="L", compute_v=True):
     whole=True,
 )  # fmt: skip
 def svd(A, full_matrices=False, compute_uv=True):
-    """_linalg_svd(Tensor A, bool full_matrices=False, bool compute_uv=True, *, str? driver=None) -> (Tensor U, Tensor S, Tensor Vh)"""  # noqa: E501
     if not compute_uv:
         empty = mx.zeros([0], mx.float32)
         return empty, mx.linalg.svd(A, compute_uv=False), empty

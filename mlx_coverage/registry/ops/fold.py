@@ -4,7 +4,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import BOOL, FLOAT
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank
+from mlx_coverage.registry.rules import NonEmpty, Rank
 from mlx_coverage.registry.samples import Shape, draw, tensor
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family
@@ -33,11 +33,11 @@ def _count(size, kernel, dilation, padding, stride):
         self=tensor("*B", "C", "H", "W"),
         **_BLOCKS,
     ),
-    rules=[Dtype("self", FLOAT | BOOL), Rank("self", 3, 4), NonEmpty("self")],
+    dtypes=FLOAT | BOOL,
+    rules=[Rank("self", 3, 4), NonEmpty("self")],
     whole=True,
 )
 def im2col(self, kernel_size, dilation, padding, stride):
-    """im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor"""  # noqa: E501
     *batch, channels, _, _ = self.shape
     first = len(batch) + 1
     blocks = list(zip(self.shape[first:], kernel_size, dilation, padding, stride, strict=True))
@@ -63,11 +63,11 @@ def im2col(self, kernel_size, dilation, padding, stride):
         output_size=Shape(("H", "W")),
         **_BLOCKS,
     ),
-    rules=[Dtype("self", FLOAT), Rank("self", 2, 3), NonEmpty("self")],
+    dtypes=FLOAT,
+    rules=[Rank("self", 2, 3), NonEmpty("self")],
     whole=True,
 )
 def col2im(self, output_size, kernel_size, dilation, padding, stride):
-    """col2im(Tensor self, SymInt[2] output_size, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor"""  # noqa: E501
     *batch, channels, _ = self.shape
     first = len(batch) + 1
     blocks = list(zip(output_size, kernel_size, dilation, padding, stride, strict=True))

@@ -8,7 +8,7 @@ import torch
 
 from mlx_coverage.registry.dtypes import COMPLEX
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Rank
+from mlx_coverage.registry.rules import NonEmpty, Rank
 from mlx_coverage.registry.samples import Choice, Size, draw, tensor
 from mlx_coverage.registry.spec import Family, Limitation
 
@@ -44,12 +44,12 @@ _INVERSE = ("forward", "ortho", "backward")
         normalization=_MODES,
         onesided=Choice((True, False)),
     ),
-    rules=[Dtype("self", _REAL), NonEmpty("self"), Rank("self", 1)],
+    dtypes=_REAL,
+    rules=[NonEmpty("self"), Rank("self", 1)],
     whole=True,
     limitations=_SPREADS,
 )
 def fft_r2c(self, dim, normalization, onesided):
-    """_fft_r2c(Tensor self, int[] dim, int normalization, bool onesided) -> Tensor"""
     half = mx.fft.rfftn(self, axes=list(dim), norm=_FORWARD[normalization])
     if onesided:
         return half
@@ -71,12 +71,12 @@ def fft_r2c(self, dim, normalization, onesided):
         normalization=_MODES,
         forward=Choice((True, False)),
     ),
-    rules=[Dtype("self", COMPLEX), NonEmpty("self"), Rank("self", 1)],
+    dtypes=COMPLEX,
+    rules=[NonEmpty("self"), Rank("self", 1)],
     whole=True,
     limitations=_SPREADS,
 )
 def fft_c2c(self, dim, normalization, forward):
-    """_fft_c2c(Tensor self, SymInt[] dim, int normalization, bool forward) -> Tensor"""
     if forward:
         return mx.fft.fftn(self, axes=list(dim), norm=_FORWARD[normalization])
     return mx.fft.ifftn(self, axes=list(dim), norm=_INVERSE[normalization])
@@ -91,10 +91,10 @@ def fft_c2c(self, dim, normalization, forward):
         normalization=_MODES,
         last_dim_size=Size("2*M-1"),
     ),
-    rules=[Dtype("self", COMPLEX), NonEmpty("self"), Rank("self", 1)],
+    dtypes=COMPLEX,
+    rules=[NonEmpty("self"), Rank("self", 1)],
     whole=True,
 )
 def fft_c2r(self, dim, normalization, last_dim_size):
-    """_fft_c2r(Tensor self, int[] dim, int normalization, SymInt last_dim_size) -> Tensor"""
     sizes = [*(self.shape[axis] for axis in dim[:-1]), last_dim_size]
     return mx.fft.irfftn(self, sizes, list(dim), _INVERSE[normalization])

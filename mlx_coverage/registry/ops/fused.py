@@ -39,7 +39,6 @@ def scaled_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 @family.pattern(scaled_rms_norm, **_NORM)
 def fused_rms_norm(x, weight, eps):
-    """scaled_rms_norm(Tensor x, Tensor weight, float eps) -> Tensor"""
     return mx.fast.rms_norm(x, weight, eps)
 
 
@@ -52,6 +51,5 @@ def shifted_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 @family.pattern(shifted_rms_norm, **_NORM)
 def fused_shifted_rms_norm(x, weight, eps):
-    """shifted_rms_norm(Tensor x, Tensor weight, float eps) -> Tensor"""
     scale = 1 + mx.astype(weight, mx.float32)
     return mx.fast.rms_norm(mx.astype(x, mx.float32), scale, eps)

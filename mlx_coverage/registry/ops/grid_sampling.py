@@ -67,8 +67,6 @@ _MIDDLE = Limitation(
 
 @_declare(aten.grid_sampler_2d.default, ("H", "W"), (_LINEAR, _NEAREST, _CUBIC), (_FAR,))
 def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners):
-    """grid_sampler_2d(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor"""  # noqa: E501
-
     def bound(place, size):
         """A place of the input; torch's vectorised kernel takes 0 where there is none."""
         if padding_mode == _REFLECTION:
@@ -87,7 +85,6 @@ def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners
 
 @_declare(aten.grid_sampler_3d.default, ("D", "H", "W"), (_LINEAR, _NEAREST), (_FAR, _MIDDLE))
 def grid_sampler_3d(input, grid, interpolation_mode, padding_mode, align_corners):
-    """grid_sampler_3d(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor"""  # noqa: E501
     rows, points = _Rows(input), _scale(input, grid, align_corners)
     for axis, (place, size) in enumerate(zip(points, rows.sizes, strict=True)):
         if padding_mode == _ZEROS:

@@ -41,7 +41,6 @@ family = Family("indexing")
     rules=[Dtype("weight", FLOAT | COMPLEX), Dtype("indices", INDEX), Rank("weight", 2, 2)],
 )
 def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
-    """embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor"""  # noqa: E501
     return mx.take(weight, indices, 0)
 
 
@@ -61,7 +60,6 @@ def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=
     ],
 )
 def index_select(self, dim, index):
-    """index_select(Tensor self, int dim, Tensor index) -> Tensor"""
     return mx.take(self, index, normalize_dim(dim, self.ndim))
 
 
@@ -107,7 +105,6 @@ def _names_places(call):
     ],
 )
 def index(self, indices):
-    """index(Tensor self, Tensor?[] indices) -> Tensor"""
     leading, arrays, axes, rest = _lead(self, indices)
     if len(arrays) == 1:
         return mx.take(self, arrays[0], axes[0])
@@ -153,7 +150,6 @@ def _has_one_value(call):
     ],
 )
 def index_put(self, indices, values, accumulate=False):
-    """index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor"""
     if any(index is not None and index.dtype == mx.bool_ for index in indices):
         return _put_at_mask(self, indices, values, accumulate)
     leading, arrays, axes, rest = _lead(self, indices)
@@ -210,7 +206,6 @@ INDEX_RULES: list[Rule] = [Dtype("index", INDEX), Rank("self", 1), Rank("index",
     rules=[Dtype("self", ANY | COMPLEX), Dtype("index", INDEX)],
 )
 def gather(self, dim, index, *, sparse_grad=False):
-    """gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor"""
     if self.ndim < 2:  # of these torch takes one without dimensions for one element
         return mx.take(mx.flatten(self), index)
     dim = normalize_dim(dim, self.ndim)

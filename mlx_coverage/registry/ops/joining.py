@@ -40,12 +40,11 @@ _MOST_PARTS = 32
         tensors=TensorList(("N", "*S"), along="dim"),
         dim=Dim(of="tensors"),
     ),
-    rules=[Dtype("tensors", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
     promotion=Promotion.DEFAULT,
     view=True,
 )
 def cat(tensors, dim=0):
-    """cat(Tensor[] tensors, int dim=0) -> Tensor"""
     rank = max(t.ndim for t in tensors)
     # torch skips 1-d tensors of no elements, whatever the rank of the others.
     parts = [t for t in tensors if t.ndim == rank]
@@ -54,12 +53,12 @@ def cat(tensors, dim=0):
 
 @family.op(
     aten.split_with_sizes.default,
-    samples=draw(self=tensor("N", "*S"), dim=Dim(), split_sizes=SplitSizes()),
-    rules=[Dtype("self", ANY | COMPLEX), Rank("self", 1)],
+    samples=draw(self=tensor("N", "*S"), split_sizes=SplitSizes()),
+    dtypes=ANY | COMPLEX,
+    rules=[Rank("self", 1)],
     view=True,
 )
 def split_with_sizes(self, split_sizes, dim=0):
-    """split_with_sizes(Tensor(a -> *) self, SymInt[] split_sizes, int dim=0) -> Tensor(a)[]"""
     if len(split_sizes) < 2:
         return (self,) * len(split_sizes)
     axis = normalize_dim(dim, self.ndim)
@@ -73,21 +72,14 @@ def split_with_sizes(self, split_sizes, dim=0):
 @family.op(
     aten.repeat.default,
     samples=draw(groups={"*S": (0, 3)}, self=tensor("*S"), repeats=Sizes("self", low=1, high=3)),
-    rules=[Dtype("self", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
 )
 def repeat(self, repeats):
-    """repeat(Tensor self, SymInt[] repeats) -> Tensor"""
     return mx.tile(self, repeats)
 
 
-@family.op(
-    aten.flip.default,
-    samples=elementwise(dims=Dims()),
-    rules=[Dtype("self", ANY | COMPLEX)],
-    view=True,
-)
+@family.op(aten.flip.default, samples=elementwise(dims=Dims()), dtypes=ANY | COMPLEX, view=True)
 def flip(self, dims):
-    """flip(Tensor self, int[] dims) -> Tensor"""
     if self.ndim == 0 or not dims:
         return self
     start, stop, strides = [0] * self.ndim, list(self.shape), [1] * self.ndim
@@ -101,11 +93,11 @@ def flip(self, dims):
     samples=draw(
         self=tensor("A", "B", "C"), shifts=Sizes(2, low=-5, high=5), dims=Choice(([0, 1], [-1, 0]))
     ),
-    rules=[Dtype("self", ANY | COMPLEX), Static("shifts")],
+    dtypes=ANY | COMPLEX,
+    rules=[Static("shifts")],
     whole=True,
 )
 def roll(self, shifts, dims=()):
-    """roll(Tensor self, SymInt[1] shifts, int[1] dims=[]) -> Tensor"""
     return mx.roll(self, list(shifts), list(dims)) if dims else mx.roll(self, shifts[0])
 
 
@@ -118,10 +110,9 @@ def roll(self, shifts, dims=()):
         pad=Sizes(4, low=-1, high=3),
         value=Number(),
     ),
-    rules=[Dtype("self", ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
 )
 def constant_pad_nd(self, pad, value=0):
-    """constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor"""
     widths = [(0, 0)] * self.ndim
     for position in range(len(pad) // 2):
         axis, low, high = self.ndim - 1 - position, pad[2 * position], pad[2 * position + 1]

@@ -83,7 +83,6 @@ family.gap("complex eigenvalues may come in any order", aten.linalg_eig.default)
     aten.linalg_inv.default, samples=_draw("regular", "A"), rules=accept_matrices("A"), whole=True
 )
 def inv(A):
-    """linalg_inv(Tensor A) -> Tensor"""
     return mx.linalg.inv(A)
 
 
@@ -100,7 +99,6 @@ def inv_without_check(A):
     whole=True,
 )
 def solve(A, B, *, left=True):
-    """linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor"""
     # torch's own rule of what is a vector, or a batch of them.
     if B.ndim == 1 or (B.ndim == A.ndim - 1 and list(B.shape) == list(A.shape[:-1])):
         a, b = _align(A, mx.expand_dims(B, -1))
@@ -125,7 +123,6 @@ def solve_without_check(A, B, *, left=True):
     whole=True,
 )
 def cholesky(self, *, upper=False):
-    """linalg_cholesky(Tensor self, *, bool upper=False) -> Tensor"""
     return mx.linalg.cholesky(self, upper=upper)
 
 
@@ -142,7 +139,6 @@ def cholesky_without_check(self, *, upper=False):
     whole=True,
 )
 def cholesky_inverse(self, upper=False):
-    """cholesky_inverse(Tensor self, bool upper=False) -> Tensor"""
     return mx.linalg.cholesky_inv(self, upper=upper)
 
 
@@ -153,7 +149,6 @@ def cholesky_inverse(self, upper=False):
     whole=True,
 )
 def cholesky_solve(self, input2, upper=False):
-    """cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor"""
     lower = transpose_matrices(input2) if upper else input2
     return _solve_triangular(transpose_matrices(lower), _solve_triangular(lower, self, False), True)
 
@@ -166,7 +161,6 @@ def cholesky_solve(self, input2, upper=False):
     whole=True,
 )  # fmt: skip
 def solve_triangular(self, B, *, upper, left=True, unitriangular=False):
-    """linalg_solve_triangular(Tensor self, Tensor B, *, bool upper, bool left=True, bool unitriangular=False) -> Tensor"""  # noqa: E501
     a = mx.where(_mark_diagonal(self), 1.0, self) if unitriangular else self
     if left:
         return _solve_triangular(a, B, upper)
@@ -183,7 +177,6 @@ def solve_triangular(self, B, *, upper, left=True, unitriangular=False):
     whole=True,
 )  # fmt: skip
 def triangular_solve(self, A, upper=True, transpose=False, unitriangular=False):
-    """triangular_solve(Tensor self, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False) -> (Tensor solution, Tensor cloned_coefficient)"""  # noqa: E501
     a = mx.where(_mark_diagonal(A), 1.0, A) if unitriangular else A
     a, upper = (transpose_matrices(a), not upper) if transpose else (a, upper)
     return _solve_triangular(a, self, upper), _align(A, self)[0]
@@ -193,7 +186,6 @@ def triangular_solve(self, A, upper=True, transpose=False, unitriangular=False):
     aten.linalg_det.default, samples=_draw("regular", "A"), rules=accept_matrices("A"), whole=True
 )
 def det(A):
-    """linalg_det(Tensor A) -> Tensor"""
     return mx.linalg.det(A)
 
 
@@ -204,7 +196,6 @@ def det(A):
     whole=True,
 )
 def slogdet(A):
-    """linalg_slogdet(Tensor A) -> (Tensor sign, Tensor logabsdet)"""
     return mx.linalg.slogdet(A)
 
 
@@ -212,7 +203,6 @@ def slogdet(A):
     aten.logdet.default, samples=_draw("regular", "self"), rules=accept_matrices("self"), whole=True
 )
 def logdet(self):
-    """logdet(Tensor self) -> Tensor"""
     sign, logarithm = mx.linalg.slogdet(self)
     return mx.where(sign < 0, mx.nan, logarithm)
 
@@ -224,7 +214,6 @@ def logdet(self):
     whole=True,
 )
 def matrix_power(self, n):
-    """linalg_matrix_power(Tensor self, int n) -> Tensor"""
     return _raise_power(mx.linalg.inv(self), -n, mx.matmul)
 
 
@@ -254,18 +243,16 @@ def _raise_power(base, n, multiply):
     whole=True,
 )
 def inverse(self):
-    """inverse(Tensor self) -> Tensor"""
     return inv(self)
 
 
 @family.op(
-    aten.cholesky.default,
+    "aten::cholesky",  # gone in torch 2.14
     samples=_draw("definite", "self", upper=FLAGS),
     rules=accept_matrices("self"),
     whole=True,
 )
 def older_cholesky(self, upper=False):
-    """cholesky(Tensor self, bool upper=False) -> Tensor"""
     return cholesky(self, upper=upper)
 
 
@@ -273,7 +260,6 @@ def older_cholesky(self, upper=False):
     aten.det.default, samples=_draw("regular", "self"), rules=accept_matrices("self"), whole=True
 )
 def older_det(self):
-    """det(Tensor self) -> Tensor"""
     return det(self)
 
 
@@ -284,5 +270,4 @@ def older_det(self):
     whole=True,
 )
 def older_slogdet(self):
-    """slogdet(Tensor self) -> (Tensor sign, Tensor logabsdet)"""
     return slogdet(self)

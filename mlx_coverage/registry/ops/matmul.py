@@ -41,7 +41,6 @@ def _numbers(*names):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def mm(self, mat2):
-    """mm(Tensor self, Tensor mat2) -> Tensor"""
     return multiply(self, mat2)
 
 
@@ -52,7 +51,6 @@ def mm(self, mat2):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def bmm(self, mat2):
-    """bmm(Tensor self, Tensor mat2) -> Tensor"""
     return multiply(self, mat2)
 
 
@@ -69,7 +67,6 @@ def bmm(self, mat2):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def addmm(self, mat1, mat2, *, beta=1, alpha=1):
-    """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
     add = add_integers if is_integer(self.dtype) else add_product
     return add(self, mat1, mat2, beta, alpha)
 
@@ -81,7 +78,6 @@ def addmm(self, mat1, mat2, *, beta=1, alpha=1):
     whole=True,
 )
 def int_mm(self, mat2):
-    """_int_mm(Tensor self, Tensor mat2) -> Tensor"""
     return multiply_integers(self, mat2, mx.int32)
 
 
@@ -99,7 +95,6 @@ def int_mm(self, mat2):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
-    """baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""  # noqa: E501
     return add_product(self, batch1, batch2, beta, alpha)
 
 
@@ -121,6 +116,5 @@ def baddbmm(self, batch1, batch2, *, beta=1, alpha=1):
     limitations=(TF32, INFINITE_PRODUCT),
 )
 def linear(input, weight, bias=None):
-    """linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor"""
     columns = mx.transpose(weight)
     return mx.matmul(input, columns) if bias is None else add_product(bias, input, columns)

@@ -81,7 +81,6 @@ def _flatten(array):
     limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )  # fmt: skip
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
-    """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor"""  # noqa: E501
     scale, shift = _flatten(weight), _flatten(bias)
     return _normalize_last(
         input, normalized_shape, lambda x: mx.fast.layer_norm(x, scale, shift, eps)
@@ -97,7 +96,6 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_
     limitations=(_INFINITE_MEAN, _OVERFLOW),
 )  # fmt: skip
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
-    """native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
     axes = list(range(input.ndim - len(normalized_shape), input.ndim))
     statistics = _statistics(mx.astype(input, mx.float32), axes, eps)
     return layer_norm(input, normalized_shape, weight, bias, eps), *statistics
@@ -110,7 +108,6 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
     whole=True,
 )
 def rms_norm(input, normalized_shape, weight=None, eps=None):
-    """rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor"""  # noqa: E501
     # torch's default is the epsilon of the dtype in which it computes.
     eps, scale = 2.0**-23 if eps is None else eps, _flatten(weight)
     return _normalize_last(input, normalized_shape, lambda x: mx.fast.rms_norm(x, scale, eps))
@@ -140,7 +137,6 @@ def _scale_channels(x, weight, bias):
     whole=True,
 )
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
-    """group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enabled=True) -> Tensor"""  # noqa: E501
     rows = _group_rows(input, num_groups)
     normal = mx.reshape(mx.fast.layer_norm(rows, None, None, eps), input.shape)
     return _scale_channels(normal, weight, bias)
@@ -168,7 +164,6 @@ def _group_rows(input, groups):
     limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )
 def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
-    """native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
     mean, deviation = _statistics(_group_rows(input, group), 2, eps)
     result = group_norm(input, group, weight, bias, eps)
     return result, mx.squeeze(mean, 2), mx.squeeze(deviation, 2)
@@ -206,7 +201,6 @@ _BATCH: dict[str, Any] = {
     ),
 )
 def batch_norm_no_training(input, weight, bias, running_mean, running_var, momentum, eps):
-    """_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, Tensor running_var, float momentum, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
     weight, bias, mean, variance = _widen(weight, bias, running_mean, running_var)
     # As torch: one multiplication and one addition, both operands constants of the program.
     scale = mx.rsqrt(variance + eps)
@@ -230,7 +224,6 @@ def batch_norm_no_training(input, weight, bias, running_mean, running_var, momen
     limitations=(_INFINITE_WEIGHT, _OVERFLOW),
 )
 def batch_norm_no_stats(input, weight, bias, training, momentum, eps):
-    """_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)"""  # noqa: E501
     x = mx.astype(input, mx.float32)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     mean, deviation = _statistics(x, axes, eps)

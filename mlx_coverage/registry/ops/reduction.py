@@ -17,7 +17,7 @@ from mlx_coverage.registry.ops.complex_numbers import (
 )
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
 from mlx_coverage.registry.rules import Dtype, NonEmpty, ResultDtype
-from mlx_coverage.registry.samples import Choice, Dim, Dims, Tensor, draw, elementwise
+from mlx_coverage.registry.samples import Choice, Dims, Tensor, draw, elementwise
 from mlx_coverage.registry.spec import Family, Limitation
 
 aten = torch.ops.aten
@@ -59,13 +59,8 @@ _IDENTITIES = {mx.sum: 0, mx.prod: 1, mx.mean: math.nan, mx.any: False, mx.all: 
 # Sums, products and means
 
 
-@family.op(
-    aten.sum.dim_IntList,
-    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
-)
+@family.op(aten.sum.dim_IntList, dtypes=ANY | COMPLEX, rules=[ResultDtype(ANY | COMPLEX)])
 def sum(self, dim, keepdim=False, *, result_dtype):
-    """sum(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     # Integers widen before they are added.
     return _reduce(mx.sum, widen_half(convert_dtype(self, result_dtype)), dim, keepdim)
 
@@ -77,23 +72,21 @@ def _widen(x, dtype=None):
 
 @family.op(
     aten.mean.default,
-    samples=elementwise(),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(FLOAT | COMPLEX)],
     limitations=(INFINITE_OPERAND,),
 )
 def mean_of_all(self, *, result_dtype):
-    """mean(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
     return _reduce(mx.mean, _widen(self, result_dtype))
 
 
 @family.op(
     aten.mean.dim,
-    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(FLOAT | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(FLOAT | COMPLEX)],
     limitations=(INFINITE_OPERAND,),
 )
 def mean(self, dim, keepdim=False, *, result_dtype):
-    """mean(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     return _reduce(mx.mean, _widen(self, result_dtype), dim, keepdim)
 
 
@@ -105,23 +98,21 @@ def _multiply(x, dtype, dim=None, keepdim=False):
 
 @family.op(
     aten.prod.default,
-    samples=elementwise(),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(ANY | COMPLEX)],
     limitations=(INFINITE_PRODUCT,),
 )
 def prod_of_all(self, *, result_dtype):
-    """prod(Tensor self, *, ScalarType? dtype=None) -> Tensor"""
     return _multiply(self, result_dtype)
 
 
 @family.op(
     aten.prod.dim_int,
-    samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(ANY | COMPLEX)],
     limitations=(INFINITE_PRODUCT,),
 )
 def prod(self, dim, keepdim=False, *, result_dtype):
-    """prod(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
     return _multiply(self, result_dtype, dim, keepdim)
 
 
@@ -157,20 +148,15 @@ def _moments(x, dim, correction, keepdim):
 _CORRECTION = Choice((None, 0, 1, 0.5))
 
 
-@family.op(
-    aten.var.correction,
-    samples=elementwise(dim=Dims(optional=True), correction=_CORRECTION, keepdim=_KEEPDIM),
-    rules=[Dtype("self", FLOAT | COMPLEX)],
-)
+@family.op(aten.var.correction, samples=elementwise(correction=_CORRECTION), dtypes=FLOAT | COMPLEX)
 def var(self, dim=None, *, correction=None, keepdim=False):
-    """var(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor"""  # noqa: E501
     return _moments(self, dim, correction, keepdim)[0]
 
 
 @family.op(
     aten.var_mean.correction,
-    samples=elementwise(dim=Dims(optional=True), correction=_CORRECTION, keepdim=_KEEPDIM),
-    rules=[Dtype("self", FLOAT | COMPLEX)],
+    samples=elementwise(correction=_CORRECTION),
+    dtypes=FLOAT | COMPLEX,
     whole=True,
     limitations=(
         Limitation(
@@ -186,41 +172,30 @@ def var(self, dim=None, *, correction=None, keepdim=False):
     ),
 )
 def var_mean(self, dim=None, *, correction=None, keepdim=False):
-    """var_mean(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor, Tensor)"""  # noqa: E501
     return _moments(self, dim, correction, keepdim)
 
 
 @family.op(
     aten.logsumexp.default,
-    samples=_some(dim=Dims(least=1), keepdim=_KEEPDIM),
-    rules=[Dtype("self", FLOAT), NonEmpty("self")],
+    samples=_some(dim=Dims(least=1)),
+    dtypes=FLOAT,
+    rules=[NonEmpty("self")],
     whole=True,
 )
 def logsumexp(self, dim, keepdim=False):
-    """logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor"""
     return mx.logsumexp(mx.astype(self, mx.float32), _axes(self, dim), keepdim)
 
 
 # Extremes
 
 
-@family.op(
-    aten.amax.default,
-    samples=_some(dim=Dims(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY), NonEmpty("self")],
-)
+@family.op(aten.amax.default, samples=_some(), dtypes=ANY, rules=[NonEmpty("self")])
 def amax(self, dim=(), keepdim=False):
-    """amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor"""
     return mx.max(self, _axes(self, dim), keepdim)
 
 
-@family.op(
-    aten.amin.default,
-    samples=_some(dim=Dims(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY), NonEmpty("self")],
-)
+@family.op(aten.amin.default, samples=_some(), dtypes=ANY, rules=[NonEmpty("self")])
 def amin(self, dim=(), keepdim=False):
-    """amin(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor"""
     return mx.min(self, _axes(self, dim), keepdim)
 
 
@@ -239,43 +214,23 @@ def _locate(function, x, dim, keepdim):
     return function(x, dim, keepdim)
 
 
-@family.op(
-    aten.max.dim,
-    samples=_some(dim=Dim(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY), NonEmpty("self")],
-)
+@family.op(aten.max.dim, samples=_some(), dtypes=ANY, rules=[NonEmpty("self")])
 def max(self, dim, keepdim=False):
-    """max(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return mx.max(self, _axes(self, dim), keepdim), _locate(mx.argmax, self, dim, keepdim)
 
 
-@family.op(
-    aten.min.dim,
-    samples=_some(dim=Dim(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY), NonEmpty("self")],
-)
+@family.op(aten.min.dim, samples=_some(), dtypes=ANY, rules=[NonEmpty("self")])
 def min(self, dim, keepdim=False):
-    """min(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return mx.min(self, _axes(self, dim), keepdim), _locate(mx.argmin, self, dim, keepdim)
 
 
-@family.op(
-    aten.argmax.default,
-    samples=_some(dim=Dim(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
-)
+@family.op(aten.argmax.default, samples=_some(), dtypes=NUMBER, rules=[NonEmpty("self")])
 def argmax(self, dim=None, keepdim=False):
-    """argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"""
     return _locate(mx.argmax, self, dim, keepdim)
 
 
-@family.op(
-    aten.argmin.default,
-    samples=_some(dim=Dim(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
-)
+@family.op(aten.argmin.default, samples=_some(), dtypes=NUMBER, rules=[NonEmpty("self")])
 def argmin(self, dim=None, keepdim=False):
-    """argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"""
     return _locate(mx.argmin, self, dim, keepdim)
 
 
@@ -286,34 +241,18 @@ family.unary(ANY | COMPLEX, {aten.any.default: lambda x: _reduce(mx.any, x)})
 family.unary(ANY | COMPLEX, {aten.all.default: lambda x: _reduce(mx.all, x)}, whole=True)
 
 
-@family.op(
-    aten.any.dim,
-    samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY | COMPLEX)],
-)
+@family.op(aten.any.dim, dtypes=ANY | COMPLEX)
 def any(self, dim, keepdim=False):
-    """any(Tensor self, int dim, bool keepdim=False) -> Tensor"""
     return _reduce(mx.any, self, dim, keepdim)
 
 
-@family.op(
-    aten.all.dim,
-    samples=elementwise(dim=Dim(), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY | COMPLEX)],
-    whole=True,
-)
+@family.op(aten.all.dim, dtypes=ANY | COMPLEX, whole=True)
 def all(self, dim, keepdim=False):
-    """all(Tensor self, int dim, bool keepdim=False) -> Tensor"""
     return _reduce(mx.all, self, dim, keepdim)
 
 
-@family.op(
-    aten.any.dims,
-    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY | COMPLEX)],
-)
+@family.op(aten.any.dims, dtypes=ANY | COMPLEX)
 def any_of_dims(self, dim=None, keepdim=False):
-    """any(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
     return _of_dims(mx.any, self, dim, keepdim)
 
 
@@ -324,12 +263,6 @@ def _of_dims(function, x, dim, keepdim):
     return _reduce(function, x, dim, keepdim)
 
 
-@family.op(
-    aten.all.dims,
-    samples=elementwise(dim=Dims(optional=True), keepdim=_KEEPDIM),
-    rules=[Dtype("self", ANY | COMPLEX)],
-    whole=True,
-)
+@family.op(aten.all.dims, dtypes=ANY | COMPLEX, whole=True)
 def all_of_dims(self, dim=None, keepdim=False):
-    """all(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"""
     return _of_dims(mx.all, self, dim, keepdim)

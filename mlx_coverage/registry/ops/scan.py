@@ -6,8 +6,7 @@ from mlx_coverage.registry.dtypes import ANY, COMPLEX, FLOAT
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.complex_numbers import INFINITE_PRODUCT
 from mlx_coverage.registry.ops.operands import convert_dtype, widen_half
-from mlx_coverage.registry.rules import Dtype, ResultDtype
-from mlx_coverage.registry.samples import Dim, elementwise
+from mlx_coverage.registry.rules import ResultDtype
 from mlx_coverage.registry.shapes import along, normalize_dim
 from mlx_coverage.registry.spec import Family, Limitation
 
@@ -23,20 +22,15 @@ def _scan(function, x, dim):
     return function(x, dim) if x.ndim > 0 else x
 
 
-@family.op(
-    aten.cumsum.default,
-    samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
-)
+@family.op(aten.cumsum.default, dtypes=ANY | COMPLEX, rules=[ResultDtype(ANY | COMPLEX)])
 def cumsum(self, dim, *, result_dtype):
-    """cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
     return _scan(mx.cumsum, widen_half(convert_dtype(self, result_dtype)), dim)
 
 
 @family.op(
     aten.cumprod.default,
-    samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", ANY | COMPLEX), ResultDtype(ANY | COMPLEX)],
+    dtypes=ANY | COMPLEX,
+    rules=[ResultDtype(ANY | COMPLEX)],
     limitations=(
         Limitation(
             "products that leave float32's range stay infinite, and come back in torch",
@@ -61,18 +55,11 @@ def cumsum(self, dim, *, result_dtype):
     whole=True,
 )
 def cumprod(self, dim, *, result_dtype):
-    """cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor"""
     return _scan(mx.cumprod, widen_half(convert_dtype(self, result_dtype)), dim)
 
 
-@family.op(
-    aten.logcumsumexp.default,
-    samples=elementwise(dim=Dim()),
-    rules=[Dtype("self", FLOAT)],
-    whole=True,
-)
+@family.op(aten.logcumsumexp.default, dtypes=FLOAT, whole=True)
 def logcumsumexp(self, dim):
-    """logcumsumexp(Tensor self, int dim) -> Tensor"""
     return _scan(mx.logcumsumexp, mx.astype(self, mx.float32), dim)
 
 
@@ -89,17 +76,11 @@ def _scan_extreme(function, x, dim):
     return running, mx.cummax(seen, dim)
 
 
-@family.op(
-    aten.cummax.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
-)
+@family.op(aten.cummax.default, dtypes=ANY, whole=True)
 def cummax(self, dim):
-    """cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
     return _scan_extreme(mx.cummax, self, dim)
 
 
-@family.op(
-    aten.cummin.default, samples=elementwise(dim=Dim()), rules=[Dtype("self", ANY)], whole=True
-)
+@family.op(aten.cummin.default, dtypes=ANY, whole=True)
 def cummin(self, dim):
-    """cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)"""
     return _scan_extreme(mx.cummin, self, dim)

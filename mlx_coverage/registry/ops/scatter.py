@@ -69,7 +69,6 @@ def scatter_along(self, dim, index, src, mode):
     rules=[Dtype("self", ANY | COMPLEX), SameDtype(("self", "src")), *INDEX_RULES],
 )
 def scatter_src(self, dim, index, src):
-    """scatter(Tensor self, int dim, Tensor index, Tensor src) -> Tensor"""
     return scatter_along(self, dim, index, crop(src, index), "set")
 
 
@@ -85,7 +84,6 @@ def scatter_src(self, dim, index, src):
     rules=[Dtype("self", ANY | COMPLEX), *INDEX_RULES],
 )
 def scatter_value(self, dim, index, value):
-    """scatter(Tensor self, int dim, Tensor index, Scalar value) -> Tensor"""
     src = mx.broadcast_to(as_array(value, self.dtype), index.shape)
     return scatter_along(self, dim, index, src, "set")
 
@@ -105,7 +103,6 @@ REDUCED: dict[str, Any] = {
     rules=[Dtype("self", NUMBER | COMPLEX), SameDtype(("self", "src")), *INDEX_RULES],
 )
 def scatter_add(self, dim, index, src):
-    """scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor"""
     return scatter_along(widen_half(self), dim, index, widen_half(crop(src, index)), "add")
 
 
@@ -128,7 +125,6 @@ def scatter_add(self, dim, index, src):
     ],
 )
 def slice_scatter(self, src, dim=0, start=None, end=None, step=1):
-    """slice_scatter(Tensor self, Tensor src, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1) -> Tensor"""  # noqa: E501
     size, dim = self.shape[dim], normalize_dim(dim, self.ndim)
     # Torch's export does not relate the other sizes of `src` to those of `self`.
     src = crop(src, self, dim)
@@ -152,7 +148,6 @@ def slice_scatter(self, src, dim=0, start=None, end=None, step=1):
     whole=True,
 )
 def select_scatter(self, src, dim, index):
-    """select_scatter(Tensor self, Tensor src, int dim, SymInt index) -> Tensor"""
     first = normalize_bound(index, self.shape[dim], 0)
     dim = normalize_dim(dim, self.ndim)
     return slice_scatter(self, mx.expand_dims(src, dim), dim, first, first + 1)
@@ -175,7 +170,6 @@ def select_scatter(self, src, dim, index):
     ],
 )
 def masked_scatter(self, mask, source):
-    """masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor"""
     places, self = mx.broadcast_arrays(mask, self)
     # The n-th true element takes the n-th element of the source.
     order = mx.cumsum(mx.astype(mx.flatten(places), mx.int32), 0) - 1
@@ -197,7 +191,6 @@ def masked_scatter(self, mask, source):
     limitations=(_LAST_WRITE,),
 )
 def put(self, index, source, accumulate=False):
-    """put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor"""
     flat, source = mx.flatten(self), mx.flatten(source)
     if accumulate:
         flat, source = widen_half(flat), widen_half(source)
@@ -224,7 +217,6 @@ def put(self, index, source, accumulate=False):
     whole=True,
 )
 def diagonal_scatter(self, src, offset=0, dim1=0, dim2=1):
-    """diagonal_scatter(Tensor self, Tensor src, int offset=0, int dim1=0, int dim2=1) -> Tensor"""
     pair = [normalize_dim(dim1, self.ndim), normalize_dim(dim2, self.ndim)]
     axes = pair + [axis for axis in range(self.ndim) if axis not in pair]
     places = mx.arange(0, src.shape[-1])
@@ -267,7 +259,6 @@ def _writes_once(call):
     whole=True,
 )
 def as_strided_scatter(self, src, size, stride, storage_offset=None):
-    """as_strided_scatter(Tensor self, Tensor src, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor"""  # noqa: E501
     places = mx.arange(0, count_elements(self.shape), 1, mx.int64)
     places = mx.as_strided(places, size, stride, storage_offset or 0)
     flat = mx.indexing.scatter(mx.reshape(self, [count_elements(self.shape)]), [places], src)

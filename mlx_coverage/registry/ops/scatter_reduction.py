@@ -47,7 +47,6 @@ def _identity(reduce, dtype):
     ],
 )
 def scatter_reduce(self, dim, index, src, reduce, *, include_self=True):
-    """scatter_reduce(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor"""  # noqa: E501
     base, values = widen_half(self), widen_half(crop(src, index))
     ones = mx.ones(index.shape, mx.int32)
     hits = scatter_along(mx.zeros(self.shape, mx.int32), dim, index, ones, "add")
@@ -84,7 +83,6 @@ _COMBINED = {"add": "add", "multiply": "multiply"}
     whole=True,
 )
 def scatter_and_combine(self, dim, index, src, *, reduce):
-    """scatter(Tensor self, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor"""
     values = widen_half(crop(src, index))
     return scatter_along(widen_half(self), dim, index, values, _COMBINED[reduce])
 
@@ -103,7 +101,6 @@ def scatter_and_combine(self, dim, index, src, *, reduce):
     whole=True,
 )
 def scatter_value_and_combine(self, dim, index, value, *, reduce):
-    """scatter(Tensor self, int dim, Tensor index, Scalar value, *, str reduce) -> Tensor"""
     src = mx.broadcast_to(mx.array(value, self.dtype), index.shape)
     return scatter_and_combine(self, dim, index, src, reduce=reduce)
 
@@ -129,7 +126,6 @@ def scatter_value_and_combine(self, dim, index, value, *, reduce):
     whole=True,
 )
 def index_reduce(self, dim, index, source, reduce, *, include_self=True):
-    """index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True) -> Tensor"""  # noqa: E501
     axis = normalize_dim(dim, self.ndim)
     places = mx.broadcast_to(along(index, axis, self.ndim), source.shape)
     return scatter_reduce(self, axis, places, source, reduce, include_self=include_self)

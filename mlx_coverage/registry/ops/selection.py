@@ -9,7 +9,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, FLOAT, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.sorting import sort_order
-from mlx_coverage.registry.rules import Dtype, NonEmpty, Range, Static
+from mlx_coverage.registry.rules import NonEmpty, Range, Static
 from mlx_coverage.registry.samples import Choice, Dim, Integer, draw, elementwise, tensor
 from mlx_coverage.registry.shapes import along, normalize_dim
 from mlx_coverage.registry.spec import Family, Limitation
@@ -65,12 +65,10 @@ def _at_mode(x, order, axis):
     samples=draw(
         self=tensor("A+2", "*B", "N+2"), k=Integer(1, 2), dim=Choice((-1, 0)), keepdim=_FLAG
     ),
-    rules=[Dtype("self", NUMBER)],
+    dtypes=NUMBER,
     whole=True,
 )
 def kthvalue(self, k, dim=-1, keepdim=False):
-    """kthvalue(Tensor self, SymInt k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)"""  # noqa: E501
-
     def place(x, order, axis):
         sizes = [1 if d == axis else size for d, size in enumerate(x.shape)]
         return mx.full(sizes, k - 1, mx.int32)
@@ -81,51 +79,37 @@ def kthvalue(self, k, dim=-1, keepdim=False):
 _REDUCED = elementwise(dim=Dim(), keepdim=_FLAG)
 
 
-@family.op(
-    aten.median.dim, samples=_REDUCED, rules=[Dtype("self", NUMBER), NonEmpty("self")], whole=True
-)
+@family.op(aten.median.dim, samples=_REDUCED, dtypes=NUMBER, rules=[NonEmpty("self")], whole=True)
 def median_dim(self, dim, keepdim=False):
-    """median(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return _select(self, dim, keepdim, _at_median)
 
 
 @family.op(
     aten.nanmedian.dim,
     samples=_REDUCED,
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
+    dtypes=NUMBER,
+    rules=[NonEmpty("self")],
     whole=True,
 )
 def nanmedian_dim(self, dim, keepdim=False):
-    """nanmedian(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return _select(self, dim, keepdim, _at_nanmedian)
 
 
-@family.op(
-    aten.median.default,
-    samples=elementwise(),
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
-    whole=True,
-)
+@family.op(aten.median.default, dtypes=NUMBER, rules=[NonEmpty("self")], whole=True)
 def median(self):
-    """median(Tensor self) -> Tensor"""
     return _select(mx.flatten(self), 0, False, _at_median)[0]
 
 
-@family.op(
-    aten.nanmedian.default,
-    samples=elementwise(),
-    rules=[Dtype("self", NUMBER), NonEmpty("self")],
-    whole=True,
-)
+@family.op(aten.nanmedian.default, dtypes=NUMBER, rules=[NonEmpty("self")], whole=True)
 def nanmedian(self):
-    """nanmedian(Tensor self) -> Tensor"""
     return _select(mx.flatten(self), 0, False, _at_nanmedian)[0]
 
 
 @family.op(
     aten.mode.default,
     samples=_REDUCED,
-    rules=[Dtype("self", ANY), NonEmpty("self")],
+    dtypes=ANY,
+    rules=[NonEmpty("self")],
     whole=True,
     limitations=(
         Limitation(
@@ -137,7 +121,6 @@ def nanmedian(self):
     ),
 )
 def mode(self, dim=-1, keepdim=False):
-    """mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)"""
     return _select(self, dim, keepdim, _at_mode)
 
 
@@ -155,11 +138,11 @@ def _place_equal(value, bins):
 @family.op(
     aten.histc.default,
     samples=elementwise(bins=Integer(1, 5), min=Choice((0, -2, 0.5)), max=Choice((0, 3, 2.5))),
-    rules=[Dtype("self", FLOAT), NonEmpty("self"), Range("bins", low=1), Static("bins")],
+    dtypes=FLOAT,
+    rules=[NonEmpty("self"), Range("bins", low=1), Static("bins")],
     whole=True,
 )
 def histc(self, bins=100, min=0, max=0):
-    """histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor"""
     values = mx.flatten(self)
     low, high = mx.array(min, self.dtype), mx.array(max, self.dtype)
     if min == max:

@@ -14,33 +14,26 @@ from mlx_coverage.registry import reasons
 from mlx_coverage.registry.call import Target
 from mlx_coverage.registry.dtypes import BOOL, INTEGER
 from mlx_coverage.registry.mx import mx
-from mlx_coverage.registry.rules import Dtype, Predicate
-from mlx_coverage.registry.samples import Dim, Integer, Samples, draw, elementwise, tensor
+from mlx_coverage.registry.rules import Predicate
+from mlx_coverage.registry.samples import Integer, Samples, draw, tensor
 from mlx_coverage.registry.spec import Family
 
 aten = torch.ops.aten
 family = Family("sizes")
 
 
-@family.op(aten.sym_size.int, samples=elementwise(dim=Dim()), view=True)
+@family.op(aten.sym_size.int, view=True)
 def sym_size(self, dim):
-    """sym_size(Tensor self, int dim) -> SymInt"""
     return self.shape[dim]
 
 
-@family.op(aten.sym_numel.default, samples=elementwise(), view=True)
+@family.op(aten.sym_numel.default, view=True)
 def sym_numel(self):
-    """sym_numel(Tensor self) -> SymInt"""
     return math.prod(self.shape)
 
 
-@family.op(
-    aten._local_scalar_dense.default,
-    samples=draw(self=tensor()),
-    rules=[Dtype("self", INTEGER | BOOL)],
-)
+@family.op(aten._local_scalar_dense.default, samples=draw(self=tensor()), dtypes=INTEGER | BOOL)
 def local_scalar_dense(self):
-    """_local_scalar_dense(Tensor self) -> Scalar"""
     return mx.host_item(self)
 
 

@@ -20,7 +20,6 @@ _DOMAIN: dict[str, Any] = {
 
 @family.op(aten._softmax.default, **_DOMAIN)
 def softmax(self, dim, half_to_float):
-    """_softmax(Tensor self, int dim, bool half_to_float) -> Tensor"""
     if self.ndim == 0:
         return mx.squeeze(mx.softmax(mx.expand_dims(self, 0), 0))
     return mx.softmax(self, dim, precise=True)
@@ -28,7 +27,6 @@ def softmax(self, dim, half_to_float):
 
 @family.op(aten._log_softmax.default, **_DOMAIN)
 def log_softmax(self, dim, half_to_float):
-    """_log_softmax(Tensor self, int dim, bool half_to_float) -> Tensor"""
     x = mx.astype(self, mx.float32)
     axis = None if self.ndim == 0 else dim
     if any(size == 0 for size in self.shape):

@@ -9,7 +9,7 @@ from mlx_coverage.registry.dtypes import ANY, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.operands import is_array, wrap_integer
 from mlx_coverage.registry.rules import Dtype, OneOf, Rank, Rule, SameDtype
-from mlx_coverage.registry.samples import Choice, Dim, Number, Tensor, draw, elementwise
+from mlx_coverage.registry.samples import Choice, Number, Tensor, draw, elementwise
 from mlx_coverage.registry.shapes import slice_axis
 from mlx_coverage.registry.spec import Family, Limitation, Promotion
 
@@ -40,22 +40,20 @@ def _take(x, order, dim):
     samples=draw(
         self=Tensor(("*B", "N")), dim=Choice((-1,)), descending=_FLAG, sizes={"N": (0, 9)}
     ),
-    rules=[Dtype("self", ANY)],
+    dtypes=ANY,
 )
 def sort(self, dim=-1, descending=False):
-    """sort(Tensor self, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)"""
     order = sort_order(self, dim, descending)
     return _take(self, order, dim), order
 
 
 @family.op(
     aten.sort.stable,
-    samples=elementwise(stable=Choice((True,)), dim=Dim(), descending=_FLAG),
-    rules=[Dtype("self", ANY)],
+    samples=elementwise(stable=Choice((True,)), descending=_FLAG),
+    dtypes=ANY,
     whole=True,
 )
 def sort_stable(self, *, dim=-1, descending=False):
-    """sort(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)"""  # noqa: E501
     order = sort_order(self, dim, descending)
     return _take(self, order, dim), order
 
@@ -70,10 +68,9 @@ def sort_stable(self, *, dim=-1, descending=False):
         sorted=Choice((True,)),
     ),
     # Sorted results are also right where torch may leave them unsorted.
-    rules=[Dtype("self", NUMBER)],
+    dtypes=NUMBER,
 )
 def topk(self, k, dim=-1, largest=True):
-    """topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)"""  # noqa: E501
     order = sort_order(self, dim, largest)
     if self.ndim > 0:
         order = slice_axis(order, dim % self.ndim, 0, k)
@@ -120,7 +117,6 @@ _BUCKETED: list[Rule] = [Dtype("boundaries", NUMBER), Rank("boundaries", 1, 1)]
     limitations=(_NAN,),
 )  # fmt: skip
 def searchsorted(sorted_sequence, self, *, right=False, side=None, sorter=None):
-    """searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
     if sorter is not None:
         sorted_sequence = mx.take_along_axis(sorted_sequence, sorter, -1)
     return _search(sorted_sequence, self, right, side)
@@ -135,7 +131,6 @@ def searchsorted(sorted_sequence, self, *, right=False, side=None, sorter=None):
     limitations=(_NAN,),
 )
 def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
-    """searchsorted(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor"""  # noqa: E501
     return _search(sorted_sequence, self, right, side)
 
 
@@ -148,7 +143,6 @@ def searchsorted_scalar(sorted_sequence, self, *, right=False, side=None):
     limitations=(_NAN,),
 )
 def bucketize(self, boundaries, *, right=False):
-    """bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
     return _search(boundaries, self, right, None)
 
 
@@ -161,5 +155,4 @@ def bucketize(self, boundaries, *, right=False):
     limitations=(_NAN,),
 )
 def bucketize_scalar(self, boundaries, *, right=False):
-    """bucketize(Scalar self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""  # noqa: E501
     return _search(boundaries, self, right, None)

@@ -151,7 +151,6 @@ family.unary(
     whole=True,
 )
 def nextafter(self, other):
-    """nextafter(Tensor self, Tensor other) -> Tensor"""
     self, other = mx.broadcast_arrays(self, other)
     # IEEE 754 orders the numbers of one sign as it orders their bits; beside 0 lies the
     # number whose only bits are the lowest and the sign.

@@ -39,11 +39,9 @@ _OPTIONS: dict[str, Any] = {
 
 @family.op(aten.tril_indices.default, **_OPTIONS)
 def tril_indices(row, col, offset=0):
-    """tril_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return _list_indices([0] * row, [_clamp(r + offset + 1, col) for r in range(row)])
 
 
 @family.op(aten.triu_indices.default, **_OPTIONS)
 def triu_indices(row, col, offset=0):
-    """triu_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor"""  # noqa: E501
     return _list_indices([_clamp(r + offset, col) for r in range(row)], [col] * row)

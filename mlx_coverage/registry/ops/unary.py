@@ -10,7 +10,7 @@ import torch
 from mlx_coverage.registry.dtypes import ANY, BOOL, COMPLEX, FLOAT, INTEGER, NUMBER
 from mlx_coverage.registry.mx import mx
 from mlx_coverage.registry.ops.complex_numbers import INFINITE_OPERAND, ZERO_DIVISOR
-from mlx_coverage.registry.rules import Dtype, OneOf
+from mlx_coverage.registry.rules import OneOf
 from mlx_coverage.registry.samples import Choice, Integer, Number, elementwise
 from mlx_coverage.registry.spec import Family, Limitation, Promotion, Tolerance
 
@@ -157,9 +157,8 @@ def _relu6(x):
     return mx.minimum(mx.maximum(x, 0), 6)
 
 
-@family.op(aten.signbit.default, samples=elementwise(), rules=[Dtype("self", ANY)], whole=True)
+@family.op(aten.signbit.default, dtypes=ANY, whole=True)
 def signbit(self):
-    """signbit(Tensor self) -> Tensor"""
     # The bit itself: comparisons would lose it for -0.0 and NaN.
     if self.dtype == mx.float32:
         self = mx.view(self, mx.int32)
@@ -171,7 +170,8 @@ def signbit(self):
 @family.op(
     aten.gelu.default,
     samples=elementwise(approximate=Choice(("none", "tanh"))),
-    rules=[Dtype("self", FLOAT), OneOf("approximate", ("none", "tanh"))],
+    dtypes=FLOAT,
+    rules=[OneOf("approximate", ("none", "tanh"))],
     tolerance=Tolerance(
         2e-6,
         6e-7,
@@ -180,7 +180,6 @@ def signbit(self):
     whole=True,
 )
 def gelu(self, *, approximate="none"):
-    """gelu(Tensor self, *, str approximate="none") -> Tensor"""
     x = mx.astype(self, mx.float32)
     if approximate == "tanh":
         cubic = x + 0.044715 * (x * x * x)
@@ -188,13 +187,8 @@ def gelu(self, *, approximate="none"):
     return 0.5 * x * (1 + mx.erf(x * 0.7071067811865476))
 
 
-@family.op(
-    aten.leaky_relu.default,
-    samples=elementwise(negative_slope=Number()),
-    rules=[Dtype("self", FLOAT)],
-)
+@family.op(aten.leaky_relu.default, samples=elementwise(negative_slope=Number()), dtypes=FLOAT)
 def leaky_relu(self, negative_slope=0.01):
-    """leaky_relu(Tensor self, Scalar negative_slope=0.01) -> Tensor"""
     x = mx.astype(self, mx.float32)
     return mx.where(x > 0, x, x * negative_slope)
 
@@ -217,10 +211,9 @@ def rrelu_with_noise(self, noise, lower=0.125, upper=1 / 3, training=False, gene
 @family.op(
     aten.hardtanh.default,
     samples=elementwise(min_val=Choice((-1, -0.5)), max_val=Choice((1, 6))),
-    rules=[Dtype("self", FLOAT)],
+    dtypes=FLOAT,
 )
 def hardtanh(self, min_val=-1, max_val=1):
-    """hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor"""
     return mx.minimum(max_val, mx.maximum(min_val, self))
 
 
@@ -229,10 +222,9 @@ def hardtanh(self, min_val=-1, max_val=1):
     samples=elementwise(
         alpha=Choice((1, 0.5, 1.7)), scale=Choice((1, 1.05)), input_scale=Choice((1, 0.5))
     ),
-    rules=[Dtype("self", FLOAT)],
+    dtypes=FLOAT,
 )
 def elu(self, alpha=1, scale=1, input_scale=1):
-    """elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar input_scale=1) -> Tensor"""
     x = mx.astype(self, mx.float32)
     return mx.where(x < 0, mx.expm1(x * input_scale) * (alpha * scale), x * scale)
 
@@ -240,11 +232,10 @@ def elu(self, alpha=1, scale=1, input_scale=1):
 @family.op(
     aten.softplus.default,
     samples=elementwise(beta=Number(0.25, 4), threshold=Number(0, 30)),
-    rules=[Dtype("self", FLOAT)],
+    dtypes=FLOAT,
     whole=True,
 )
 def softplus(self, beta=1, threshold=20):
-    """softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor"""
     x = mx.astype(self, mx.float32)
     scaled = x * beta
     return mx.where(scaled > threshold, x, mx.log1p(mx.exp(scaled)) / beta)
@@ -253,11 +244,10 @@ def softplus(self, beta=1, threshold=20):
 @family.op(
     aten.round.decimals,
     samples=elementwise(decimals=Integer(-3, 3)),
-    rules=[Dtype("self", FLOAT)],
+    dtypes=FLOAT,
     whole=True,
 )
 def round_decimals(self, *, decimals):
-    """round(Tensor self, *, int decimals) -> Tensor"""
     if decimals == 0:
         return mx.round(self)
     x, power = mx.astype(self, mx.float32), 10.0 ** abs(decimals)

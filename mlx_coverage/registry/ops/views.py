@@ -14,7 +14,6 @@ from mlx_coverage.registry.rules import Dtype, Predicate, Range, Rank, Static
 from mlx_coverage.registry.samples import (
     Choice,
     Dim,
-    Dims,
     Expand,
     IndexInto,
     Integer,
@@ -34,19 +33,16 @@ _ANY = [Dtype("self", ANY | COMPLEX)]
 
 @family.op(aten.view.default, samples=elementwise(size=Reshape()), rules=_ANY, view=True)
 def view(self, size):
-    """view(Tensor(a) self, SymInt[] size) -> Tensor(a)"""
     return mx.reshape(self, size)
 
 
 @family.op(aten.permute.default, samples=elementwise(dims=Permutation()), rules=_ANY, view=True)
 def permute(self, dims):
-    """permute(Tensor(a) self, int[] dims) -> Tensor(a)"""
     return mx.transpose(self, [normalize_dim(dim, self.ndim) for dim in dims])
 
 
 @family.op(aten.expand.default, samples=elementwise(size=Expand()), rules=_ANY, view=True)
 def expand(self, size, *, implicit=False):
-    """expand(Tensor(a) self, SymInt[] size, *, bool implicit=False) -> Tensor(a)"""
     kept = [-1] * (len(size) - self.ndim) + list(self.shape)
     return mx.broadcast_to(
         self, [old if new == -1 else new for old, new in zip(kept, size, strict=True)]
@@ -58,21 +54,18 @@ def _squeeze(self, dims):
     return mx.squeeze(self, axes) if axes else self
 
 
-@family.op(aten.squeeze.dim, samples=elementwise(dim=Dim()), rules=_ANY, view=True)
+@family.op(aten.squeeze.dim, rules=_ANY, view=True)
 def squeeze_dim(self, dim):
-    """squeeze(Tensor(a) self, int dim) -> Tensor(a)"""
     return _squeeze(self, [dim])
 
 
-@family.op(aten.squeeze.dims, samples=elementwise(dim=Dims()), rules=_ANY, view=True)
+@family.op(aten.squeeze.dims, rules=_ANY, view=True)
 def squeeze_dims(self, dim):
-    """squeeze(Tensor(a) self, int[] dim) -> Tensor(a)"""
     return _squeeze(self, dim)
 
 
 @family.op(aten.unsqueeze.default, samples=elementwise(dim=Dim(extra=1)), rules=_ANY, view=True)
 def unsqueeze(self, dim):
-    """unsqueeze(Tensor(a) self, int dim) -> Tensor(a)"""
     return mx.expand_dims(self, dim)
 
 
@@ -81,7 +74,6 @@ def unsqueeze(self, dim):
     samples=draw(
         sizes=dict.fromkeys("ABC", (2, 5)),
         self=tensor("A", "B", "C"),
-        dim=Dim(),
         start=Choice((None, 0, 1, -2, -9)),
         end=Choice((None, 9, -1, 3, 2**63 - 1)),
         step=Integer(1, 3),
@@ -90,7 +82,6 @@ def unsqueeze(self, dim):
     view=True,
 )
 def slice(self, dim=0, start=None, end=None, step=1):
-    """slice(Tensor(a) self, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1) -> Tensor(a)"""  # noqa: E501
     size = self.shape[dim]
     first = normalize_bound(start, size, 0)
     last = normalize_bound(end, size, size)
@@ -100,14 +91,12 @@ def slice(self, dim=0, start=None, end=None, step=1):
 @family.op(
     aten.select.int,
     samples=draw(
-        sizes={"N": (1, 4)}, groups={"*S": (0, 3)}, self=tensor("N", "*S"), dim=Dim(),
-        index=IndexInto(),
+        sizes={"N": (1, 4)}, groups={"*S": (0, 3)}, self=tensor("N", "*S"), index=IndexInto()
     ),
     rules=[*_ANY, Rank("self", 1)],
     view=True,
-)  # fmt: skip
+)
 def select(self, dim, index):
-    """select(Tensor(a) self, int dim, SymInt index) -> Tensor(a)"""
     first = normalize_bound(index, self.shape[dim], 0)
     return mx.squeeze(slice_axis(self, dim, first, first + 1), dim)
 
@@ -121,7 +110,6 @@ def select(self, dim, index):
     view=True,
 )
 def diagonal(self, offset=0, dim1=0, dim2=1):
-    """diagonal(Tensor(a) self, int offset=0, int dim1=0, int dim2=1) -> Tensor(a)"""
     return mx.diagonal(self, offset, normalize_dim(dim1, self.ndim), normalize_dim(dim2, self.ndim))
 
 
@@ -134,7 +122,6 @@ def diagonal(self, offset=0, dim1=0, dim2=1):
     rules=[*_ANY, Rank("self", 1), Static("size"), Static("step")],
 )  # fmt: skip
 def unfold(self, dimension, size, step):
-    """unfold(Tensor(a) self, int dimension, int size, int step) -> Tensor(a)"""
     axis = normalize_dim(dimension, self.ndim)
     count = (self.shape[axis] - size) // step + 1
     offsets = mx.expand_dims(mx.arange(0, count), 1) * step + mx.arange(0, size)
@@ -164,7 +151,6 @@ IN_ORDER = Predicate(
     view=True,
 )
 def as_strided(self, size, stride, storage_offset=None):
-    """as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor(a)"""  # noqa: E501
     view = mx.as_strided(self, size, stride, 0 if storage_offset is None else storage_offset)
     # MLX's reductions on a CPU mistake axes of equal strides for one another (docs/findings).
     return mx.contiguous(view)
