@@ -2,6 +2,9 @@
 
 #include <limits>
 #include <sstream>
+#include <string_view>
+
+#include <mlx/primitives.h>
 
 #include "failure.h"
 #include "functions.h"
@@ -94,6 +97,10 @@ std::optional<mx::array> Call::maybe_array(size_t i) const {
 
 mx::array Call::narrow_constant(size_t i, mx::Dtype dtype) const {
   const auto wide = array(i);
+  if (wide.dtype() == mx::float32 && wide.has_primitive() &&
+      std::string_view(wide.primitive().name()) == "AsType" && wide.inputs()[0].dtype() == dtype) {
+    return wide.inputs()[0]; // widened in the program, because it would take more of the file so
+  }
   const bool is_slot = at(i).tag == Tag::array && wide.dtype() == mx::float32;
   const auto found = is_slot ? frame_.narrow.find(static_cast<uint32_t>(at(i).integer))
                              : frame_.narrow.end();

@@ -90,8 +90,8 @@ class Call {
   // A Python number becomes an array of `dtype` where that dtype can hold it, else of its own.
   mx::array array(size_t i, std::optional<mx::Dtype> dtype = std::nullopt) const;
   std::optional<mx::array> maybe_array(size_t i) const;
-  // A float32 constant in a narrower dtype, where that holds every number of it; else as it is. Made
-  // once for each constant.
+  // A float32 constant, or what was widened to one, in a narrower dtype, where that holds every
+  // number of it; else as it is. Made once for each constant.
   mx::array narrow_constant(size_t i, mx::Dtype dtype) const;
   std::vector<mx::array> arrays(size_t i) const;
   // Two operands: a Python number takes the dtype of the other operand, if that is an array.

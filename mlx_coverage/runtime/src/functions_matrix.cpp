@@ -113,11 +113,19 @@ mx::array quantized_matmul(const Call& c) {
   // wide; a GPU sums halves in float32, and is fast where the scales are in the dtype of `x`.
   const bool narrow = !c.on_cpu() && x.itemsize() == 2;
   const auto read = [&](size_t i) { return narrow ? c.narrow_constant(i, x.dtype()) : c.array(i); };
+  const auto scales = read(2);
+  const auto biases = c.is_none(3) ? std::nullopt : std::optional(read(3));
+  // MLX casts what differs on the thread's default stream, and a GPU waits for another stream.
+  const bool is_float = mx::issubdtype(scales.dtype(), mx::floating);
+  const auto dtype = is_float ? mx::promote_types(x.dtype(), scales.dtype()) : x.dtype();
+  const auto cast = [&](const mx::array& a) {
+    return is_float ? mx::astype(a, dtype, c.stream()) : a;
+  };
   const auto result = mx::quantized_matmul(
-      x,
+      cast(x),
       c.array(1),
-      read(2),
-      c.is_none(3) ? std::nullopt : std::optional(read(3)),
+      cast(scales),
+      biases ? std::optional(cast(*biases)) : std::nullopt,
       c.flag(4),
       packing.group_size,
       packing.bits,
