@@ -51,7 +51,7 @@ def rotary_embedding(x: Tensor, start: Tensor | None, offset: int, frequencies: 
         offset: their sum is the first position.
         frequencies: float32 (size / 2), radians for each position.
     """
-    positions = torch.arange(x.shape[-2]) + offset
+    positions = torch.arange(x.shape[-2], device=x.device) + offset
     positions = positions if start is None else positions + start
     angles = positions.float().unsqueeze(-1) * frequencies
     angles = torch.cat([angles, angles], -1)
@@ -183,7 +183,7 @@ def run_update(
     cache: Tensor, update: Tensor, start: Tensor | None, offset: int, dim: int
 ) -> Tensor:
     """`cache` with `update` from the position `start + offset` on, which must fit into it."""
-    positions = torch.arange(update.shape[dim]) + offset
+    positions = torch.arange(update.shape[dim], device=cache.device) + offset
     positions = positions if start is None else positions + start
     return torch.index_copy(cache, dim, positions, update)
 
@@ -245,9 +245,9 @@ def causal_attention(
         offset: their sum is the position of the first query; the last one's exists.
         scale: of the scores.
     """
-    places = torch.arange(query.shape[-2]) + offset
+    places = torch.arange(query.shape[-2], device=query.device) + offset
     places = places if start is None else places + start
-    mask = torch.arange(key.shape[-2]) <= places.unsqueeze(-1)
+    mask = torch.arange(key.shape[-2], device=key.device) <= places.unsqueeze(-1)
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, mask, scale=scale, enable_gqa=True
     )
