@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 REPORT := build/llama.html
 # Two workers: more would compete with torch's and MLX's own threads.
 WORKERS ?= 2
+CPP := $(wildcard $(foreach place,mlx_coverage/runtime/src examples/native_host,$(place)/*.cpp $(place)/*.h))
 # Where `make conformance` merges its results.
 RECORD ?= reports/conformance.json
 
@@ -23,11 +24,12 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 # clang-format with .clang-format, and ruff.
 format: venv
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i mlx_coverage/runtime/src/*.cpp mlx_coverage/runtime/src/*.h examples/native_host/*.cpp examples/native_host/*.h
+	$(BIN)/clang-format -i $(CPP)
 
 documents: venv
 	$(BIN)/python tools/write_documents.py

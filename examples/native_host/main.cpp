@@ -25,8 +25,13 @@ std::string use_session(const std::string& call, std::map<std::string, int64_t>&
   return call.substr(0, at);
 }
 
-void run(const std::string& model, const std::string& prefix, int repeat,
-         const std::vector<std::string>& methods, char** paths, int count) {
+void run(
+    const std::string& model,
+    const std::string& prefix,
+    int repeat,
+    const std::vector<std::string>& methods,
+    char** paths,
+    int count) {
   // Mapped, so that the weights are not copied; methods share what ExecuTorch keeps between calls.
   Module module(model, Module::LoadMode::Mmap, nullptr, nullptr, nullptr, true);
   const int32_t registered = mlx_coverage_register();
@@ -61,8 +66,9 @@ void run(const std::string& model, const std::string& prefix, int repeat,
       }
     }
   }
-  std::printf("device=%s mlx=%s first_ms=%.3f", mlx_coverage_device(),
-              mlx_coverage_mlx_version_loaded(), times[0]);
+  std::printf(
+      "device=%s mlx=%s first_ms=%.3f", mlx_coverage_device(), mlx_coverage_mlx_version_loaded(),
+      times[0]);
   std::sort(times.begin() + 1, times.end());
   if (repeat > 1) {
     const double median = times[1 + (times.size() - 1) / 2];
@@ -85,8 +91,11 @@ int main(int argc, char** argv) {
     }
   }
   if (argc < 3 || repeat < 1) {
-    std::fprintf(stderr, "usage: %s MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME[@SESSION],...] "
-                 "[INPUT.npy ...]\n", argv[0]);
+    std::fprintf(
+        stderr,
+        "usage: %s MODEL.pte OUTPUT_PREFIX [--repeat N] [--methods NAME[@SESSION],...] "
+        "[INPUT.npy ...]\n",
+        argv[0]);
     return 2;
   }
   try {

@@ -17,9 +17,9 @@ using executorch::aten::ScalarType;
 
 // NumPy has no bfloat16: its bits travel as 2-byte void.
 inline const std::vector<std::pair<std::string, ScalarType>> kDtypes = {
-    {"|b1", ScalarType::Bool},  {"|u1", ScalarType::Byte},  {"|i1", ScalarType::Char},
-    {"<i2", ScalarType::Short}, {"<i4", ScalarType::Int},   {"<i8", ScalarType::Long},
-    {"<f2", ScalarType::Half},  {"<f4", ScalarType::Float}, {"<f8", ScalarType::Double},
+    {"|b1", ScalarType::Bool},     {"|u1", ScalarType::Byte},  {"|i1", ScalarType::Char},
+    {"<i2", ScalarType::Short},    {"<i4", ScalarType::Int},   {"<i8", ScalarType::Long},
+    {"<f2", ScalarType::Half},     {"<f4", ScalarType::Float}, {"<f8", ScalarType::Double},
     {"|V2", ScalarType::BFloat16},
 };
 inline const std::string kMagic("\x93NUMPY\x01\x00", 8);
@@ -69,7 +69,7 @@ inline void write(const std::string& path, const executorch::aten::Tensor& tenso
     header += std::to_string(size) + ",";
   }
   header += "), }";
-  header.append(63 - (10 + header.size()) % 64, ' ') += "\n";  // data begin at a multiple of 64
+  header.append(63 - (10 + header.size()) % 64, ' ') += "\n"; // data begin at a multiple of 64
   std::ofstream file(path, std::ios::binary);
   file << kMagic << static_cast<char>(header.size() & 255) << static_cast<char>(header.size() >> 8);
   file << header;

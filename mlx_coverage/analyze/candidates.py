@@ -1,4 +1,4 @@
-"""What may bring fallback nodes to the delegate: each is to be tried.
+"""Changes that may bring fallback nodes to the delegate; each is tried by `fixes`.
 
 Some are rewrites of calls, which the partitioner applies; others change the model, or how it
 is exported, and need it exported again.

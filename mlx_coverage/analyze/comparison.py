@@ -1,4 +1,4 @@
-"""How far results are from eager torch's, and how far rounding explains."""
+"""How far results are from eager torch's, and how much of that rounding explains."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

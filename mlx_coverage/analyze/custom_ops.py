@@ -1,4 +1,4 @@
-"""One op by itself: how the registry stands to it, and what becomes of a call of it.
+"""One op by itself: what the registry holds for it, and what a call of it becomes.
 
 The call is exported and planned as a model is, so that what is said here is what a model
 with such a call would get.

@@ -1,4 +1,4 @@
-"""Lines of the user's that bring a dtype in which MLX does not compute, written without it.
+"""Edits of the user's lines that bring in a dtype which MLX does not compute in.
 
 The edited line is what is tried: the functions of the file run its code for a while.
 """

@@ -1,4 +1,4 @@
-"""Modules of torch that do not lower, and modules that give the same results and do.
+"""Modules of torch that do not lower, each with an equivalent module that does.
 
 They hold for inference. Whether one helps, and gives what the module gave, is tried each time.
 """

@@ -28,7 +28,7 @@ class OpPart:
 
 @dataclass(frozen=True)
 class OpInquiry:
-    """How the registry stands to an op, what becomes of a call, and what an entry needs.
+    """What the registry holds for an op, what becomes of a call, and what an entry needs.
 
     Attributes:
         op: name of the overload.

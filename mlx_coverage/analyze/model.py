@@ -226,7 +226,7 @@ class OpCount:
 
 @dataclass(frozen=True)
 class OpStatus:
-    """How the registry stands to an op.
+    """What the registry holds for an op.
 
     Attributes:
         op: ATen name.
@@ -677,7 +677,7 @@ class CoverageReport:
         verified: whether the model was also lowered in full, with the nodes inside the
             delegates found to be exactly those of the plan.
         versions: of this tool, torch and executorch.
-        statuses: how the registry stands to each op that occurs, sorted by name.
+        statuses: what the registry holds for each op that occurs, sorted by name.
         files: source of the lines that nodes come from, sorted by name.
         missing: parts of the report that could not be made, one sentence each.
         suppressions: comments in the source that accept a fallback.

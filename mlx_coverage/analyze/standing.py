@@ -1,4 +1,4 @@
-"""How the registry stands to every overload: declarations beside measurements."""
+"""The status of every ATen overload: what the registry declares, and what was measured."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

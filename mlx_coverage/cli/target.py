@@ -25,7 +25,7 @@ BOTH = "both"
 TARGETS = (*get_args(TargetName), BOTH)
 # What is about this package's delegate.
 _OF_OURS = ["verify", "exclude", "fixes", "fix_decompositions"]
-# What `--target both` leaves open whose it would be.
+# Options that `--target both` refuses: they would apply to one of the two delegates only.
 _OF_ONE = ["baseline", "fail_on", "fail_under"]
 
 

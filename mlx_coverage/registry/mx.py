@@ -36,7 +36,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 
 def import_mlx() -> ModuleType:
-    """`mlx.core`, imported through the one door that prepares fast matrix products.
+    """`mlx.core`, imported after fast matrix products are prepared.
 
     Raises:
         ImportError: mlx, or its backend for this machine, is not installed.

@@ -1,4 +1,4 @@
-"""Reports that may be shown to others: without source text, without folders."""
+"""Remove source text and folders from a report, so that it may be shown to others."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""What every format says first, and how they group what falls back by line."""
+"""The sentences that every format starts with, and fallback nodes grouped by line."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

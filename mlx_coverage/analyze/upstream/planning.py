@@ -1,4 +1,4 @@
-"""The plan of ExecuTorch's own MLX delegate, of whom it is asked.
+"""Which nodes ExecuTorch's own MLX delegate takes: its partitioner is asked.
 
 Its partitioner runs inside `to_edge_transform_and_lower`, with the passes and the
 configuration that its documentation asks for. What it tags is delegated, and what its own

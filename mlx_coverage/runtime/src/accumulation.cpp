@@ -53,8 +53,8 @@ mx::array reduce_within(
     inner.push_back(after + 1);
   }
   const auto even = slice(a, *axis, 0, parts * part, stream);
-  const auto reduced = mx::squeeze(
-      function(mx::reshape(even, cut, stream), inner, true, stream), *axis + 1, stream);
+  const auto reduced =
+      mx::squeeze(function(mx::reshape(even, cut, stream), inner, true, stream), *axis + 1, stream);
   if (parts * part == a.shape(*axis)) {
     return reduced;
   }

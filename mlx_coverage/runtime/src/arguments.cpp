@@ -102,8 +102,8 @@ mx::array Call::narrow_constant(size_t i, mx::Dtype dtype) const {
     return wide.inputs()[0]; // widened in the program, because it would take more of the file so
   }
   const bool is_slot = at(i).tag == Tag::array && wide.dtype() == mx::float32;
-  const auto found = is_slot ? frame_.narrow.find(static_cast<uint32_t>(at(i).integer))
-                             : frame_.narrow.end();
+  const auto found =
+      is_slot ? frame_.narrow.find(static_cast<uint32_t>(at(i).integer)) : frame_.narrow.end();
   if (found == frame_.narrow.end()) {
     return wide;
   }
@@ -153,8 +153,9 @@ Number Call::number(const Argument& argument, size_t i) const {
     case Tag::yes:
       return Number::of(int64_t{1});
     default:
-      fail(Error::InvalidProgram, "[", step_.function->name, "] argument ", i,
-           ": expected a number, came ", describe(argument), ".");
+      fail(
+          Error::InvalidProgram, "[", step_.function->name, "] argument ", i,
+          ": expected a number, came ", describe(argument), ".");
   }
 }
 
@@ -167,9 +168,10 @@ int Call::integer(const Argument& argument, size_t i) const {
   // Without the least: MLX negates ints, and its negative does not fit.
   if (value.is_real || !fits(value.integer, mx::int32) ||
       value.integer == std::numeric_limits<int32_t>::min()) {
-    fail(Error::InvalidProgram, "[", step_.function->name, "] argument ", i,
-         ": expected an int of 32 bits, came ",
-         value.is_real ? std::to_string(value.real) : std::to_string(value.integer), ".");
+    fail(
+        Error::InvalidProgram, "[", step_.function->name, "] argument ", i,
+        ": expected an int of 32 bits, came ",
+        value.is_real ? std::to_string(value.real) : std::to_string(value.integer), ".");
   }
   return static_cast<int>(value.integer);
 }
@@ -313,8 +315,9 @@ void Call::refuse_values() const {
 }
 
 void Call::refuse(size_t i, const std::string& expected) const {
-  fail(Error::InvalidProgram, "[", step_.function->name, "] argument ", i, ": expected ", expected,
-       ", came ", describe(at(i)), ".");
+  fail(
+      Error::InvalidProgram, "[", step_.function->name, "] argument ", i, ": expected ", expected,
+      ", came ", describe(at(i)), ".");
 }
 
 void Call::refuse(const std::string& sentence) const {

@@ -102,8 +102,8 @@ class Backend final : public et::BackendInterface {
       et::BackendExecutionContext& context,
       et::DelegateHandle* handle,
       et::Span<et::EValue*> arguments) const override {
-    const Error error = guard(
-        [&] { static_cast<Delegate*>(handle)->execute(arguments, context.event_tracer()); });
+    const Error error =
+        guard([&] { static_cast<Delegate*>(handle)->execute(arguments, context.event_tracer()); });
     if (error != Error::Ok && !Process::get().is_forked()) {
       Process::get().drain();
     }
@@ -130,12 +130,12 @@ void register_once() {
   }
   // MLX's C++ ABI changes with every release, and version() may carry a suffix such as +cuda.
   const size_t length = std::strlen(kMlxVersion);
-  const char next = std::strncmp(mx::version(), kMlxVersion, length) == 0
-      ? mx::version()[length]
-      : '0';
+  const char next =
+      std::strncmp(mx::version(), kMlxVersion, length) == 0 ? mx::version()[length] : '0';
   if (next >= '0' && next <= '9') {
-    fail(Error::DelegateInvalidCompatibility, "Built for MLX ", kMlxVersion, ", but MLX ",
-         mx::version(), " is loaded: build the runtime again.");
+    fail(
+        Error::DelegateInvalidCompatibility, "Built for MLX ", kMlxVersion, ", but MLX ",
+        mx::version(), " is loaded: build the runtime again.");
   }
   if (et::get_backend_class(kName) != nullptr) {
     fail(Error::RegistrationAlreadyRegistered, "Another copy of ", kName, " is registered.");

@@ -17,13 +17,14 @@ namespace {
 
 // MLX's primitives whose results are views of their first input. Flatten is not among them, and
 // Reshape not always: they copy what lies in memory in another order.
-constexpr std::string_view kViews[] = {
-    "AsStrided", "Broadcast", "BroadcastAxes", "Copy",         "Depends",   "ExpandDims",
-    "Slice",     "Split",     "Squeeze",       "StopGradient", "Transpose", "Unflatten"};
+constexpr std::string_view kViews[] = {"AsStrided", "Broadcast",    "BroadcastAxes", "Copy",
+                                       "Depends",   "ExpandDims",   "Slice",         "Split",
+                                       "Squeeze",   "StopGradient", "Transpose",     "Unflatten"};
 // Primitives that read parts of a view without a copy of it,
 constexpr std::string_view kPartReaders[] = {"DynamicSlice", "Gather", "GatherAxis"};
 // and those that do so on a CPU with all of it.
-constexpr std::string_view kWholeReaders[] = {"And", "ArgReduce", "Max", "Min", "Or", "Prod", "Sum"};
+constexpr std::string_view kWholeReaders[] = {"And", "ArgReduce", "Max", "Min",
+                                              "Or",  "Prod",      "Sum"};
 // A view that is read whole costs no memory, but time: no program that makes sense asks for more.
 constexpr uint64_t kMostReads = 64;
 
@@ -68,9 +69,10 @@ bool is_view(const mx::array& array, std::string_view maker) {
 }
 
 [[noreturn]] void refuse_memory(std::string_view holder, const mx::array& array) {
-  fail(Error::MemoryAllocationFailed, "[", holder, "] needs memory for an array of shape ",
-       array.shape(), " of ", array.dtype(), ", above the limit of ",
-       Process::get().max_array_bytes(), " bytes (max_array_bytes).");
+  fail(
+      Error::MemoryAllocationFailed, "[", holder, "] needs memory for an array of shape ",
+      array.shape(), " of ", array.dtype(), ", above the limit of ",
+      Process::get().max_array_bytes(), " bytes (max_array_bytes).");
 }
 
 void expect_sizes(std::string_view holder, const mx::array& array) {
@@ -82,8 +84,7 @@ void expect_sizes(std::string_view holder, const mx::array& array) {
 }
 
 // MLX multiplies and adds sizes in 32 bits, where they may wrap.
-void expect_all_elements(
-    std::string_view holder, const mx::array& array, std::string_view maker) {
+void expect_all_elements(std::string_view holder, const mx::array& array, std::string_view maker) {
   constexpr std::string_view keepers[] = {"Concatenate", "Flatten", "Reshape", "Unflatten"};
   if (!is_one_of(keepers, maker)) {
     return;
@@ -93,14 +94,18 @@ void expect_all_elements(
     elements += input.size();
   }
   if (elements != array.size()) {
-    fail(Error::InvalidProgram, "[", holder, "] came to the shape ", array.shape(), " for ",
-         elements, " elements: MLX's sizes have 32 bits.");
+    fail(
+        Error::InvalidProgram, "[", holder, "] came to the shape ", array.shape(), " for ",
+        elements, " elements: MLX's sizes have 32 bits.");
   }
 }
 
 // Whether `result`, made by the primitive `reader`, takes a view that is larger than memory.
 bool reads_in_place(
-    const mx::array& result, std::string_view reader, const mx::array& view, mx::Stream s) {
+    const mx::array& result,
+    std::string_view reader,
+    const mx::array& view,
+    mx::Stream s) {
   // as_strided lays its input out first.
   if (reader != "AsStrided" && (is_view(result, reader) || is_one_of(kPartReaders, reader))) {
     return true;
@@ -191,8 +196,8 @@ mx::array bound_indices(const Call& call, const mx::array& indices, int size) {
     call.refuse("expected indices of an integer dtype.");
   }
   if (indices.size() > 0 && size == 0) {
-    call.refuse("expected no indices into an axis of size 0, came " +
-                std::to_string(indices.size()) + ".");
+    call.refuse(
+        "expected no indices into an axis of size 0, came " + std::to_string(indices.size()) + ".");
   }
   if (!call.on_cpu() || indices.size() == 0) {
     return indices;

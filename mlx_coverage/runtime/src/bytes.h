@@ -43,8 +43,9 @@ class Reader {
   uint32_t read_count(const char* what, size_t item_bytes) {
     const uint32_t count = read<uint32_t>();
     if (count > remaining() / item_bytes) {
-      fail(Error::InvalidProgram, "[payload] ", what, ": ", count, " do not fit in ", remaining(),
-           " bytes.");
+      fail(
+          Error::InvalidProgram, "[payload] ", what, ": ", count, " do not fit in ", remaining(),
+          " bytes.");
     }
     return count;
   }
@@ -52,8 +53,9 @@ class Reader {
  private:
   void need(size_t bytes) const {
     if (bytes > remaining()) {
-      fail(Error::InvalidProgram, "[payload] truncated: expected ", bytes, " more bytes, came ",
-           remaining(), ".");
+      fail(
+          Error::InvalidProgram, "[payload] truncated: expected ", bytes, " more bytes, came ",
+          remaining(), ".");
     }
   }
 

@@ -49,8 +49,9 @@ FreeableBuffer find_data(BackendInitContext& context, const std::string& key, si
     fail(found.error(), "[", key, "] is not in the program's named data.");
   }
   if (found->size() != bytes) {
-    fail(Error::InvalidExternalData, "[", key, "] expected ", bytes, " bytes of named data, came ",
-         found->size(), ".");
+    fail(
+        Error::InvalidExternalData, "[", key, "] expected ", bytes, " bytes of named data, came ",
+        found->size(), ".");
   }
   return std::move(found.get());
 }
@@ -96,8 +97,9 @@ void store(Frame& frame, const Step& step, Number number) {
 
 void store(Frame& frame, const Step& step, std::vector<mx::array> arrays) {
   if (arrays.size() != step.results.size()) {
-    fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
-         " results, came ", arrays.size(), ".");
+    fail(
+        Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
+        " results, came ", arrays.size(), ".");
   }
   check_memory(step, frame, arrays.data(), arrays.size());
   for (size_t i = 0; i < arrays.size(); ++i) {
@@ -107,8 +109,9 @@ void store(Frame& frame, const Step& step, std::vector<mx::array> arrays) {
 
 void store(Frame& frame, const Step& step, mx::array array) {
   if (step.results.size() != 1) {
-    fail(Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
-         " results, came 1.");
+    fail(
+        Error::InvalidProgram, "[", step.function->name, "] expected ", step.results.size(),
+        " results, came 1.");
   }
   check_memory(step, frame, &array, 1);
   frame.arrays[step.results[0]] = std::move(array);
@@ -125,8 +128,9 @@ Number read_number(const EValue& value, Kind kind, size_t index) {
     return Number::of(int64_t{value.toBool()});
   }
   constexpr const char* names[] = {"a tensor", "an int", "a float", "a bool"};
-  fail(Error::InvalidArgument, "[input ", index, "] expected ", names[static_cast<int>(kind)],
-       ", came ExecuTorch tag ", static_cast<int>(value.tag), ".");
+  fail(
+      Error::InvalidArgument, "[input ", index, "] expected ", names[static_cast<int>(kind)],
+      ", came ExecuTorch tag ", static_cast<int>(value.tag), ".");
 }
 
 EValue make_value(Number number, Kind kind, size_t index) {
@@ -164,8 +168,7 @@ mx::array detach(const mx::array& array, mx::Stream s) {
   }
   auto whole = mx::contiguous(array, /* allow_col_major= */ false, s);
   whole.eval();
-  return owns_memory(whole) ? whole
-                            : own_memory(whole.data<char>(), whole.shape(), whole.dtype());
+  return owns_memory(whole) ? whole : own_memory(whole.data<char>(), whole.shape(), whole.dtype());
 }
 
 } // namespace
@@ -242,8 +245,9 @@ void Delegate::execute(Span<EValue*> arguments, et::EventTracer* tracer) {
   process.refuse_fork();
   const size_t expected = program_.inputs.size() + program_.outputs.size();
   if (arguments.size() != expected) {
-    fail(Error::InvalidArgument, "[execute] expected ", expected, " arguments, came ",
-         arguments.size(), ".");
+    fail(
+        Error::InvalidArgument, "[execute] expected ", expected, " arguments, came ",
+        arguments.size(), ".");
   }
   std::lock_guard lock(process.work);
   find_states();
@@ -259,8 +263,9 @@ void Delegate::execute(Span<EValue*> arguments, et::EventTracer* tracer) {
     } else if (value.isTensor()) {
       tensors.push_back(read_tensor(value.toTensor(), input.type, i, s));
     } else {
-      fail(Error::InvalidArgument, "[input ", i, "] expected a tensor, came ExecuTorch tag ",
-           static_cast<int>(value.tag), ".");
+      fail(
+          Error::InvalidArgument, "[input ", i, "] expected a tensor, came ExecuTorch tag ",
+          static_cast<int>(value.tag), ".");
     }
   }
 
@@ -284,8 +289,9 @@ void Delegate::execute(Span<EValue*> arguments, et::EventTracer* tracer) {
     }
     const mx::array& output = results.outputs[tensor++];
     if (output.dtype() != to_mlx_dtype(program_.outputs[i].dtype)) {
-      fail(Error::InvalidProgram, "[output ", i, "] expected ",
-           to_mlx_dtype(program_.outputs[i].dtype), ", came ", output.dtype(), ".");
+      fail(
+          Error::InvalidProgram, "[output ", i, "] expected ",
+          to_mlx_dtype(program_.outputs[i].dtype), ", came ", output.dtype(), ".");
     }
     expect_memory("output " + std::to_string(i), output);
     arranged.push_back(prepare_output(outputs[i]->toTensor(), output, i, s));
@@ -323,8 +329,7 @@ void Delegate::evaluate(Results& results, const Arrays& arranged) {
   }
   mx::eval(std::move(wanted));
   for (size_t i = 0; i < program_.updates.size(); ++i) {
-    states_[program_.updates[i].state]->array =
-        detach(results.updates[i], Process::get().stream());
+    states_[program_.updates[i].state]->array = detach(results.updates[i], Process::get().stream());
   }
   if (results.fault && results.updates.empty()) {
     check_fault(*results.fault);
@@ -345,8 +350,10 @@ void Delegate::find_states() {
   for (const auto& buffer : buffers_) {
     states_.push_back(&buffer->in(session));
     if (!states_.back()->array) {
-      fail(Error::InvalidState, "[execute] an earlier call failed while its state was being "
-           "updated: load again, or reset the session.");
+      fail(
+          Error::InvalidState,
+          "[execute] an earlier call failed while its state was being "
+          "updated: load again, or reset the session.");
     }
   }
 }
@@ -355,9 +362,10 @@ void Delegate::check_updates(const Arrays& updates) const {
   for (size_t i = 0; i < updates.size(); ++i) {
     const TensorType& type = program_.states[program_.updates[i].state].type;
     if (updates[i].shape() != to_shape(type) || updates[i].dtype() != to_mlx_dtype(type.dtype)) {
-      fail(Error::InvalidProgram, "[state ", program_.updates[i].state, "] expected ",
-           to_shape(type), " ", to_mlx_dtype(type.dtype), ", came ", updates[i].shape(), " ",
-           updates[i].dtype(), ".");
+      fail(
+          Error::InvalidProgram, "[state ", program_.updates[i].state, "] expected ",
+          to_shape(type), " ", to_mlx_dtype(type.dtype), ", came ", updates[i].shape(), " ",
+          updates[i].dtype(), ".");
     }
   }
 }
@@ -437,7 +445,9 @@ Delegate::Results Delegate::run(Frame& frame, et::EventTracer* tracer) {
 }
 
 Delegate::Results Delegate::run_directly(
-    const Arrays& tensors, const std::vector<Number>& numbers, et::EventTracer* tracer) {
+    const Arrays& tensors,
+    const std::vector<Number>& numbers,
+    et::EventTracer* tracer) {
   Frame frame = make_frame();
   size_t tensor = 0;
   size_t number = 0;

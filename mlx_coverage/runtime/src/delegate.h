@@ -51,7 +51,8 @@ class Delegate {
   void load_constants(executorch::runtime::BackendInitContext& context);
   void load_states(executorch::runtime::BackendInitContext& context, uint64_t program);
   static std::optional<mx::array> read_initial(
-      executorch::runtime::BackendInitContext& context, const State& state);
+      executorch::runtime::BackendInitContext& context,
+      const State& state);
 
   Frame make_frame();
   static void run_step(const Step& step, Frame& frame);

@@ -26,9 +26,8 @@ const Rows& function_table() {
 const Function* find_function(const std::string& name) {
   const Rows& table = function_table();
   const auto row = std::lower_bound(
-      table.begin(), table.end(), name, [](const Function& function, const std::string& wanted) {
-        return function.name < wanted;
-      });
+      table.begin(), table.end(), name,
+      [](const Function& function, const std::string& wanted) { return function.name < wanted; });
   return row != table.end() && row->name == name ? &*row : nullptr;
 }
 

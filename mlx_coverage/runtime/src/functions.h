@@ -25,7 +25,8 @@ struct Function {
   std::variant<mx::array (*)(const Call&), Arrays (*)(const Call&), Number (*)(const Call&)> run;
   // What it asks of values that are known only on the device; see Call::demand.
   const char* demand = nullptr;
-  // Which of its calls MLX has on a CPU only: they run there, whatever the device is. nullptr: none.
+  // Which of its calls MLX has on a CPU only: they run there, whatever the device is. nullptr:
+  // none.
   bool (*cpu_only)(const Call&) = nullptr;
   // Whether each element of the result depends on one element of each operand.
   bool elementwise = false;

@@ -58,8 +58,9 @@ void expect_spans(
     elements *= std::max<int64_t>(line, 0);
   }
   if (elements * input.itemsize() > Process::get().max_array_bytes()) {
-    c.refuse("needs memory for the padded input above the limit of " +
-             std::to_string(Process::get().max_array_bytes()) + " bytes (max_array_bytes).");
+    c.refuse(
+        "needs memory for the padded input above the limit of " +
+        std::to_string(Process::get().max_array_bytes()) + " bytes (max_array_bytes).");
   }
 }
 
@@ -70,76 +71,43 @@ int at_least(const Call& c, size_t i, int least) {
 mx::array conv1d(const Call& c) {
   expect_spans(c, c.one_or_more(3), c.one_or_more(3), c.one_or_more(4), {1});
   return mx::conv1d(
-      c.array(0),
-      c.array(1),
-      at_least(c, 2, 1),
-      at_least(c, 3, 0),
-      at_least(c, 4, 1),
-      at_least(c, 5, 1),
-      c.stream());
+      c.array(0), c.array(1), at_least(c, 2, 1), at_least(c, 3, 0), at_least(c, 4, 1),
+      at_least(c, 5, 1), c.stream());
 }
 
 mx::array conv2d(const Call& c) {
   expect_spans(c, c.one_or_more(3), c.one_or_more(3), c.one_or_more(4), {1});
   return mx::conv2d(
-      c.array(0),
-      c.array(1),
-      to_pair(c.spatial<2>(2, 1)),
-      to_pair(c.spatial<2>(3, 0)),
-      to_pair(c.spatial<2>(4, 1)),
-      at_least(c, 5, 1),
-      c.stream());
+      c.array(0), c.array(1), to_pair(c.spatial<2>(2, 1)), to_pair(c.spatial<2>(3, 0)),
+      to_pair(c.spatial<2>(4, 1)), at_least(c, 5, 1), c.stream());
 }
 
 mx::array conv3d(const Call& c) {
   expect_spans(c, c.one_or_more(3), c.one_or_more(3), c.one_or_more(4), {1});
   return mx::conv3d(
-      c.array(0),
-      c.array(1),
-      to_triple(c.spatial<3>(2, 1)),
-      to_triple(c.spatial<3>(3, 0)),
-      to_triple(c.spatial<3>(4, 1)),
-      at_least(c, 5, 1),
-      c.stream());
+      c.array(0), c.array(1), to_triple(c.spatial<3>(2, 1)), to_triple(c.spatial<3>(3, 0)),
+      to_triple(c.spatial<3>(4, 1)), at_least(c, 5, 1), c.stream());
 }
 
 mx::array conv_transpose1d(const Call& c) {
   expect_spans(c, c.one_or_more(3), c.one_or_more(5), c.one_or_more(4), c.one_or_more(2));
   return mx::conv_transpose1d(
-      c.array(0),
-      c.array(1),
-      at_least(c, 2, 1),
-      at_least(c, 3, 0),
-      at_least(c, 4, 1),
-      at_least(c, 5, 0),
-      at_least(c, 6, 1),
-      c.stream());
+      c.array(0), c.array(1), at_least(c, 2, 1), at_least(c, 3, 0), at_least(c, 4, 1),
+      at_least(c, 5, 0), at_least(c, 6, 1), c.stream());
 }
 
 mx::array conv_transpose2d(const Call& c) {
   expect_spans(c, c.one_or_more(3), c.one_or_more(5), c.one_or_more(4), c.one_or_more(2));
   return mx::conv_transpose2d(
-      c.array(0),
-      c.array(1),
-      to_pair(c.spatial<2>(2, 1)),
-      to_pair(c.spatial<2>(3, 0)),
-      to_pair(c.spatial<2>(4, 1)),
-      to_pair(c.spatial<2>(5, 0)),
-      at_least(c, 6, 1),
-      c.stream());
+      c.array(0), c.array(1), to_pair(c.spatial<2>(2, 1)), to_pair(c.spatial<2>(3, 0)),
+      to_pair(c.spatial<2>(4, 1)), to_pair(c.spatial<2>(5, 0)), at_least(c, 6, 1), c.stream());
 }
 
 mx::array conv_transpose3d(const Call& c) {
   expect_spans(c, c.one_or_more(3), c.one_or_more(5), c.one_or_more(4), c.one_or_more(2));
   return mx::conv_transpose3d(
-      c.array(0),
-      c.array(1),
-      to_triple(c.spatial<3>(2, 1)),
-      to_triple(c.spatial<3>(3, 0)),
-      to_triple(c.spatial<3>(4, 1)),
-      to_triple(c.spatial<3>(5, 0)),
-      at_least(c, 6, 1),
-      c.stream());
+      c.array(0), c.array(1), to_triple(c.spatial<3>(2, 1)), to_triple(c.spatial<3>(3, 0)),
+      to_triple(c.spatial<3>(4, 1)), to_triple(c.spatial<3>(5, 0)), at_least(c, 6, 1), c.stream());
 }
 
 std::vector<int> positive(const Call& c, size_t i) {
@@ -175,16 +143,8 @@ mx::array conv_general(const Call& c) {
   const auto dilation = positive(c, 5);
   expect_spans(c, low, high, positive(c, 4), dilation);
   return mx::conv_general(
-      c.array(0),
-      c.array(1),
-      positive(c, 2),
-      low,
-      high,
-      positive(c, 4),
-      dilation,
-      at_least(c, 6, 1),
-      c.flag(7),
-      c.stream());
+      c.array(0), c.array(1), positive(c, 2), low, high, positive(c, 4), dilation,
+      at_least(c, 6, 1), c.flag(7), c.stream());
 }
 
 // numpy.convolve: the longer input slides under the reversed shorter one.
@@ -212,16 +172,9 @@ mx::array convolve(const Call& c) {
   const auto s = c.stream();
   return mx::flatten(
       mx::conv_general(
-          mx::reshape(input, {1, -1, 1}, s),
-          mx::reshape(filter, {1, -1, 1}, s),
-          {1},
-          {low},
-          {high},
-          {1},
-          {1},
-          1,
-          /* flip= */ true,
-          s),
+          mx::reshape(input, {1, -1, 1}, s), mx::reshape(filter, {1, -1, 1}, s), {1}, {low}, {high},
+          {1}, {1}, 1,
+          /* flip= */ true, s),
       s);
 }
 

@@ -65,20 +65,14 @@ mx::array arange(const Call& c) {
 mx::array eye(const Call& c) {
   const int rows = c.size(0);
   return mx::eye(
-      rows,
-      c.is_none(1) ? rows : c.size(1),
-      c.integer(2),
-      c.maybe_dtype(3).value_or(mx::float32),
+      rows, c.is_none(1) ? rows : c.size(1), c.integer(2), c.maybe_dtype(3).value_or(mx::float32),
       c.stream());
 }
 
 mx::array tri(const Call& c) {
   const int rows = c.size(0);
   return mx::tri(
-      rows,
-      c.is_none(1) ? rows : c.size(1),
-      c.integer(2),
-      c.maybe_dtype(3).value_or(mx::float32),
+      rows, c.is_none(1) ? rows : c.size(1), c.integer(2), c.maybe_dtype(3).value_or(mx::float32),
       c.stream());
 }
 
@@ -98,11 +92,7 @@ mx::array identity(const Call& c) {
 
 mx::array linspace(const Call& c) {
   return mx::linspace(
-      c.real(0),
-      c.real(1),
-      c.size(2),
-      c.flag(3),
-      c.maybe_dtype(4).value_or(mx::float32),
+      c.real(0), c.real(1), c.size(2), c.flag(3), c.maybe_dtype(4).value_or(mx::float32),
       c.stream());
 }
 

@@ -58,14 +58,8 @@ mx::array rope(const Call& c) {
     c.refuse(1, "an even int from 2 to the size of the last dimension");
   }
   return mx::fast::rope(
-      x,
-      dims,
-      c.flag(2),
-      c.maybe_real(3),
-      static_cast<float>(c.real(4)),
-      c.array(5),
-      c.maybe_array(6),
-      c.stream());
+      x, dims, c.flag(2), c.maybe_real(3), static_cast<float>(c.real(4)), c.array(5),
+      c.maybe_array(6), c.stream());
 }
 
 mx::array attention(const Call& c) {
@@ -91,15 +85,8 @@ mx::array attention(const Call& c) {
   };
   const auto widen_any = [&](std::optional<mx::array> a) { return a ? widen(*a) : a; };
   const auto result = mx::fast::scaled_dot_product_attention(
-      widen(query),
-      widen(c.array(1)),
-      widen(c.array(2)),
-      scale,
-      mode,
-      widen_any(mask),
-      widen_any(c.maybe_array(5)),
-      c.flag(6),
-      c.stream());
+      widen(query), widen(c.array(1)), widen(c.array(2)), scale, mode, widen_any(mask),
+      widen_any(c.maybe_array(5)), c.flag(6), c.stream());
   return mx::astype(result, query.dtype(), c.stream());
 }
 
@@ -114,14 +101,8 @@ mx::array cross_entropy(const Call& c) {
 
 Arrays gated_delta_update(const Call& c) {
   return mx::fast::gated_delta_update(
-      c.array(0),
-      c.array(1),
-      c.array(2),
-      c.array(3),
-      c.array(4),
-      c.maybe_array(5),
-      c.maybe_array(6),
-      c.stream());
+      c.array(0), c.array(1), c.array(2), c.array(3), c.array(4), c.maybe_array(5),
+      c.maybe_array(6), c.stream());
 }
 
 } // namespace

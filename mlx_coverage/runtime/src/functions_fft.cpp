@@ -24,9 +24,12 @@ FFTNorm read_norm(const Call& c, size_t i) {
 }
 
 using Sized = mx::array (*)(
-    const mx::array&, const mx::Shape&, const std::vector<int>&, FFTNorm, mx::StreamOrDevice);
-using Along = mx::array (*)(
-    const mx::array&, const std::vector<int>&, FFTNorm, mx::StreamOrDevice);
+    const mx::array&,
+    const mx::Shape&,
+    const std::vector<int>&,
+    FFTNorm,
+    mx::StreamOrDevice);
+using Along = mx::array (*)(const mx::array&, const std::vector<int>&, FFTNorm, mx::StreamOrDevice);
 using Whole = mx::array (*)(const mx::array&, FFTNorm, mx::StreamOrDevice);
 
 // Along one axis: (a, n, axis, norm).
@@ -54,8 +57,7 @@ mx::array transform_n(const Call& c) {
 }
 
 using ShiftWhole = mx::array (*)(const mx::array&, mx::StreamOrDevice);
-using ShiftAlong =
-    mx::array (*)(const mx::array&, const std::vector<int>&, mx::StreamOrDevice);
+using ShiftAlong = mx::array (*)(const mx::array&, const std::vector<int>&, mx::StreamOrDevice);
 
 template <ShiftWhole whole, ShiftAlong along>
 mx::array shift(const Call& c) {
@@ -83,35 +85,20 @@ mx::array stft(const Call& c) {
   const int half = c.integer(1) / 2;
   // MLX reflects element by element, however often the signal must be gone through.
   if (c.flag(5) && c.text(6) == "reflect" && signal.ndim() > 0 && half >= signal.shape(-1)) {
-    fail(Error::InvalidProgram, "[fft.stft] reflects ", half, " elements of a signal of ",
-         signal.shape(-1), ".");
+    fail(
+        Error::InvalidProgram, "[fft.stft] reflects ", half, " elements of a signal of ",
+        signal.shape(-1), ".");
   }
   return mx::fft::stft(
-      signal,
-      c.integer(1),
-      c.maybe_integer(2),
-      c.maybe_integer(3),
-      c.maybe_array(4),
-      c.flag(5),
-      c.text(6),
-      read_norm(c, 7),
-      c.maybe_flag(8),
-      c.stream());
+      signal, c.integer(1), c.maybe_integer(2), c.maybe_integer(3), c.maybe_array(4), c.flag(5),
+      c.text(6), read_norm(c, 7), c.maybe_flag(8), c.stream());
 }
 
 mx::array istft(const Call& c) {
   expect_lengths(c, 1);
   return mx::fft::istft(
-      c.array(0),
-      c.maybe_integer(1),
-      c.maybe_integer(2),
-      c.maybe_integer(3),
-      c.maybe_array(4),
-      c.flag(5),
-      read_norm(c, 6),
-      c.maybe_flag(7),
-      c.maybe_integer(8),
-      c.stream());
+      c.array(0), c.maybe_integer(1), c.maybe_integer(2), c.maybe_integer(3), c.maybe_array(4),
+      c.flag(5), read_norm(c, 6), c.maybe_flag(7), c.maybe_integer(8), c.stream());
 }
 
 } // namespace

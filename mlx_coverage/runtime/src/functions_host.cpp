@@ -51,15 +51,13 @@ Number compute(const Call& c, Exact exact, Real real) {
 
 Number add(const Call& c) {
   return compute(
-      c,
-      [](int64_t a, int64_t b, int64_t& sum) { return __builtin_add_overflow(a, b, &sum); },
+      c, [](int64_t a, int64_t b, int64_t& sum) { return __builtin_add_overflow(a, b, &sum); },
       [](double a, double b) { return a + b; });
 }
 
 Number sub(const Call& c) {
   return compute(
-      c,
-      [](int64_t a, int64_t b, int64_t& rest) { return __builtin_sub_overflow(a, b, &rest); },
+      c, [](int64_t a, int64_t b, int64_t& rest) { return __builtin_sub_overflow(a, b, &rest); },
       [](double a, double b) { return a - b; });
 }
 
@@ -172,8 +170,9 @@ Number within(const Call& c) {
   const int64_t low = c.number(1).integer;
   const int64_t high = c.number(2).integer;
   if (c.number(0).is_real || value < low || value > high) {
-    fail(Error::InvalidArgument, "[host.within] expected a position from ", low, " to ", high,
-         ", came ", c.number(0).as_real(), ".");
+    fail(
+        Error::InvalidArgument, "[host.within] expected a position from ", low, " to ", high,
+        ", came ", c.number(0).as_real(), ".");
   }
   return c.number(0);
 }
@@ -198,8 +197,9 @@ std::optional<Element> find_element(mx::array a) {
     }
     const std::string_view name = a.primitive().name();
     const mx::array source = a.inputs()[0];
-    if (source.size() == 1 && (name == "Slice" || name == "Squeeze" || name == "ExpandDims" ||
-                               name == "Reshape" || name == "Broadcast")) {
+    if (source.size() == 1 &&
+        (name == "Slice" || name == "Squeeze" || name == "ExpandDims" || name == "Reshape" ||
+         name == "Broadcast")) {
       a = source;
     } else if (name == "Slice" && source.is_available()) {
       const auto start = std::get<0>(static_cast<mx::Slice&>(a.primitive()).state());

@@ -71,8 +71,7 @@ mx::array slice_update_at(const Call& c) {
   // Leading dimensions that the update lacks are 1.
   mx::Shape sizes(a.ndim() - update.ndim(), 1);
   sizes.insert(sizes.end(), update.shape().begin(), update.shape().end());
-  return mx::slice_update(
-      a, update, bound_starts(c, c.array(2), a, axes, sizes), axes, c.stream());
+  return mx::slice_update(a, update, bound_starts(c, c.array(2), a, axes, sizes), axes, c.stream());
 }
 
 // The index arrays of argument 1, for the leading axes of `a`.
@@ -161,8 +160,9 @@ mx::array take(const Call& c) {
   }
   const int index = c.integer(1);
   if (index < -size || index >= size) {
-    c.refuse("expected an index of an axis of size " + std::to_string(size) + ", came " +
-             std::to_string(index) + ".");
+    c.refuse(
+        "expected an index of an axis of size " + std::to_string(size) + ", came " +
+        std::to_string(index) + ".");
   }
   return mx::take(a, index, axis, c.stream());
 }

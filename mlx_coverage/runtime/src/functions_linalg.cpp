@@ -52,8 +52,7 @@ mx::array solve(const Call& c) {
 
 mx::array solve_triangular(const Call& c) {
   const auto a = square_matrices(c, 0);
-  return mx::linalg::solve_triangular(
-      a, right_hand_sides(c, 1, a), c.flag(2), c.stream());
+  return mx::linalg::solve_triangular(a, right_hand_sides(c, 1, a), c.flag(2), c.stream());
 }
 
 // LAPACK stops at the first pivot that is not positive and leaves it; MLX does not look.

@@ -39,12 +39,7 @@ mx::array addmm(const Call& c) {
 
 mx::array block_masked_mm(const Call& c) {
   return mx::block_masked_mm(
-      c.array(0),
-      c.array(1),
-      c.integer(2),
-      c.maybe_array(3),
-      c.maybe_array(4),
-      c.maybe_array(5),
+      c.array(0), c.array(1), c.integer(2), c.maybe_array(3), c.maybe_array(4), c.maybe_array(5),
       c.stream());
 }
 
@@ -63,8 +58,7 @@ std::optional<mx::array> batch_indices(const Call& c, size_t i, const mx::array&
 mx::array gather_mm(const Call& c) {
   const auto a = c.array(0);
   const auto b = c.array(1);
-  return mx::gather_mm(
-      a, b, batch_indices(c, 2, a), batch_indices(c, 3, b), c.flag(4), c.stream());
+  return mx::gather_mm(a, b, batch_indices(c, 2, a), batch_indices(c, 3, b), c.flag(4), c.stream());
 }
 
 mx::array gather_qmm(const Call& c) {
@@ -72,19 +66,8 @@ mx::array gather_qmm(const Call& c) {
   const auto x = c.array(0);
   const auto w = c.array(1);
   return mx::gather_qmm(
-      x,
-      w,
-      c.array(2),
-      c.maybe_array(3),
-      batch_indices(c, 4, x),
-      batch_indices(c, 5, w),
-      c.flag(6),
-      packing.group_size,
-      packing.bits,
-      c.text(9),
-      c.maybe_array(10),
-      c.flag(11),
-      c.stream());
+      x, w, c.array(2), c.maybe_array(3), batch_indices(c, 4, x), batch_indices(c, 5, w), c.flag(6),
+      packing.group_size, packing.bits, c.text(9), c.maybe_array(10), c.flag(11), c.stream());
 }
 
 mx::array gather_qqmm(const Call& c) {
@@ -92,18 +75,8 @@ mx::array gather_qqmm(const Call& c) {
   const auto x = c.array(0);
   const auto w = c.array(1);
   return mx::gather_qqmm(
-      x,
-      w,
-      c.maybe_array(2),
-      batch_indices(c, 3, x),
-      batch_indices(c, 4, w),
-      packing.group_size,
-      packing.bits,
-      c.text(7),
-      c.maybe_array(8),
-      c.maybe_array(9),
-      c.flag(10),
-      c.stream());
+      x, w, c.maybe_array(2), batch_indices(c, 3, x), batch_indices(c, 4, w), packing.group_size,
+      packing.bits, c.text(7), c.maybe_array(8), c.maybe_array(9), c.flag(10), c.stream());
 }
 
 mx::array quantized_matmul(const Call& c) {
@@ -122,15 +95,8 @@ mx::array quantized_matmul(const Call& c) {
     return is_float ? mx::astype(a, dtype, c.stream()) : a;
   };
   const auto result = mx::quantized_matmul(
-      cast(x),
-      c.array(1),
-      cast(scales),
-      biases ? std::optional(cast(*biases)) : std::nullopt,
-      c.flag(4),
-      packing.group_size,
-      packing.bits,
-      c.text(7),
-      c.stream());
+      cast(x), c.array(1), cast(scales), biases ? std::optional(cast(*biases)) : std::nullopt,
+      c.flag(4), packing.group_size, packing.bits, c.text(7), c.stream());
   // MLX's CPU kernel divides by the number of results.
   return result.size() == 0 ? mx::zeros(result.shape(), result.dtype(), c.stream()) : result;
 }
@@ -138,40 +104,21 @@ mx::array quantized_matmul(const Call& c) {
 Arrays quantize(const Call& c) {
   const auto packing = read_packing(c, 1);
   return mx::quantize(
-      c.array(0),
-      packing.group_size,
-      packing.bits,
-      c.text(3),
-      c.maybe_array(4),
-      c.stream());
+      c.array(0), packing.group_size, packing.bits, c.text(3), c.maybe_array(4), c.stream());
 }
 
 mx::array dequantize(const Call& c) {
   const auto packing = read_packing(c, 3);
   return mx::dequantize(
-      c.array(0),
-      c.array(1),
-      c.maybe_array(2),
-      packing.group_size,
-      packing.bits,
-      c.text(5),
-      c.maybe_array(6),
-      c.maybe_dtype(7),
-      c.stream());
+      c.array(0), c.array(1), c.maybe_array(2), packing.group_size, packing.bits, c.text(5),
+      c.maybe_array(6), c.maybe_dtype(7), c.stream());
 }
 
 mx::array qqmm(const Call& c) {
   const auto packing = read_packing(c, 3);
   return mx::qqmm(
-      c.array(0),
-      c.array(1),
-      c.maybe_array(2),
-      packing.group_size,
-      packing.bits,
-      c.text(5),
-      c.maybe_array(6),
-      c.maybe_array(7),
-      c.stream());
+      c.array(0), c.array(1), c.maybe_array(2), packing.group_size, packing.bits, c.text(5),
+      c.maybe_array(6), c.maybe_array(7), c.stream());
 }
 
 mx::array segmented_mm(const Call& c) {

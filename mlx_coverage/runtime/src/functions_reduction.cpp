@@ -15,16 +15,14 @@ using Moment =
 
 // Of an array without elements MLX's kernels read past its end; `nothing` is what they reduce to.
 mx::array fill_empty(const Call& c, const mx::array& a, const mx::array& result, double nothing) {
-  return a.size() > 0
-      ? result
-      : mx::full(result.shape(), mx::array(nothing, result.dtype()), c.stream());
+  return a.size() > 0 ? result
+                      : mx::full(result.shape(), mx::array(nothing, result.dtype()), c.stream());
 }
 
 template <Reduction function, int nothing>
 mx::array reduce(const Call& c) {
   const auto a = c.array(0);
-  return fill_empty(
-      c, a, function(a, c.axes(1, a.ndim()), c.flag(2), c.stream()), nothing);
+  return fill_empty(c, a, function(a, c.axes(1, a.ndim()), c.flag(2), c.stream()), nothing);
 }
 
 // The array whose elements a reduction of nothing finds: there are none, or MLX refuses.
@@ -33,8 +31,7 @@ std::optional<mx::array> find_none(const Call& c, const mx::array& a, mx::Dtype 
     return std::nullopt;
   }
   const auto rest = mx::any(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
-  return rest.size() > 0 ? std::nullopt
-                         : std::optional(mx::zeros(rest.shape(), dtype, c.stream()));
+  return rest.size() > 0 ? std::nullopt : std::optional(mx::zeros(rest.shape(), dtype, c.stream()));
 }
 
 template <Reduction function>
@@ -44,8 +41,7 @@ mx::array reduce_some(const Call& c) {
   return none ? *none : function(a, c.axes(1, a.ndim()), c.flag(2), c.stream());
 }
 
-using Accumulation =
-    mx::array (*)(const Call&, const mx::array&, const std::vector<int>&, bool);
+using Accumulation = mx::array (*)(const Call&, const mx::array&, const std::vector<int>&, bool);
 
 template <Accumulation function>
 mx::array accumulate(const Call& c, double nothing) {
@@ -54,7 +50,10 @@ mx::array accumulate(const Call& c, double nothing) {
 }
 
 mx::array logsumexp(
-    const Call& c, const mx::array& a, const std::vector<int>& axes, bool keepdims) {
+    const Call& c,
+    const mx::array& a,
+    const std::vector<int>& axes,
+    bool keepdims) {
   if (a.size() == 0) {
     return mx::sum(a, axes, keepdims, c.stream()); // MLX refuses; what it would be is filled in
   }
@@ -100,8 +99,8 @@ mx::array find_extreme(const Call& c) {
 }
 
 using Scan = mx::array (*)(const mx::array&, int, bool, bool, mx::StreamOrDevice);
-using TypedScan = mx::array (*)(
-    const mx::array&, int, bool, bool, std::optional<mx::Dtype>, mx::StreamOrDevice);
+using TypedScan =
+    mx::array (*)(const mx::array&, int, bool, bool, std::optional<mx::Dtype>, mx::StreamOrDevice);
 
 // The array and the axis to scan: without an axis, the flattened array.
 std::pair<mx::array, int> scanned(const Call& c) {

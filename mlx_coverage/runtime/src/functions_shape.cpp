@@ -59,7 +59,8 @@ mx::array as_strided(const Call& c) {
 }
 
 Arrays at_least(
-    const Call& c, Arrays (*function)(const std::vector<mx::array>&, mx::StreamOrDevice)) {
+    const Call& c,
+    Arrays (*function)(const std::vector<mx::array>&, mx::StreamOrDevice)) {
   return function(c.arrays(0), c.stream());
 }
 
@@ -145,8 +146,8 @@ mx::array roll(const Call& c) {
 // The number of parts is known, and checked before MLX makes as many arrays as were asked for.
 void expect_parts(const Call& c, size_t parts) {
   if (parts != c.results()) {
-    c.refuse("expected " + std::to_string(c.results()) + " parts, came " + std::to_string(parts) +
-             ".");
+    c.refuse(
+        "expected " + std::to_string(c.results()) + " parts, came " + std::to_string(parts) + ".");
   }
 }
 

@@ -9,7 +9,8 @@
 
 namespace mlx_coverage {
 
-// Steps [first, last) of a program, of which all but the last one's result are read among them only.
+// Steps [first, last) of a program, of which all but the last one's result are read among them
+// only.
 struct Group {
   size_t first;
   size_t last;

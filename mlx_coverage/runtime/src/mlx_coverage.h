@@ -74,8 +74,8 @@ MLX_COVERAGE_API int32_t mlx_coverage_close_session(int64_t session);
 MLX_COVERAGE_API int32_t mlx_coverage_use_session(int64_t session);
 MLX_COVERAGE_API int32_t mlx_coverage_reset_session(int64_t session);
 MLX_COVERAGE_API int32_t mlx_coverage_copy_session(int64_t from, int64_t to);
-MLX_COVERAGE_API int32_t mlx_coverage_save_session(
-    int64_t session, const char* path, const char* note);
+MLX_COVERAGE_API int32_t
+mlx_coverage_save_session(int64_t session, const char* path, const char* note);
 MLX_COVERAGE_API int32_t mlx_coverage_load_session(int64_t session, const char* path);
 
 /* The session that the calls of this thread use. */

@@ -64,12 +64,14 @@ class BodyReader {
       const uint32_t arity = reader_.read<uint32_t>();
       function = find_function(name);
       if (function == nullptr) {
-        fail(Error::NotSupported, "[payload] the function '", name,
-             "' is not known to this runtime: update mlx-coverage or lower the model again.");
+        fail(
+            Error::NotSupported, "[payload] the function '", name,
+            "' is not known to this runtime: update mlx-coverage or lower the model again.");
       }
       if (function->arity != arity) {
-        fail(Error::NotSupported, "[payload] '", name, "' takes ", int(function->arity),
-             " arguments here, the payload gives ", arity, ": lower the model again.");
+        fail(
+            Error::NotSupported, "[payload] '", name, "' takes ", int(function->arity),
+            " arguments here, the payload gives ", arity, ": lower the model again.");
       }
     }
   }
@@ -80,8 +82,9 @@ class BodyReader {
     // Whatever fills a slot takes four bytes at least.
     const size_t most = reader_.remaining() / 4;
     if (program_.array_slots > most || program_.number_slots > most) {
-      fail(Error::InvalidProgram, "[payload] ", program_.array_slots, " array and ",
-           program_.number_slots, " number slots do not fit in the body.");
+      fail(
+          Error::InvalidProgram, "[payload] ", program_.array_slots, " array and ",
+          program_.number_slots, " number slots do not fit in the body.");
     }
     arrays_.resize(program_.array_slots);
     numbers_.resize(program_.number_slots);
@@ -129,8 +132,9 @@ class BodyReader {
     for (uint32_t i = 0; i < count; ++i) {
       const uint32_t index = reader_.read<uint32_t>();
       if (index >= functions_.size()) {
-        fail(Error::InvalidProgram, "[payload] call ", i, ": function ", index, " of ",
-             functions_.size(), ".");
+        fail(
+            Error::InvalidProgram, "[payload] call ", i, ": function ", index, " of ",
+            functions_.size(), ".");
       }
       Step step;
       step.function = functions_[index];
@@ -144,8 +148,9 @@ class BodyReader {
       // After its arguments: a call may not read its own results.
       const bool is_host = step.function->is_host();
       if (is_host && step.results.size() != 1) {
-        fail(Error::InvalidProgram, "[payload] ", step.function->name,
-             ": expected 1 result, came ", step.results.size(), ".");
+        fail(
+            Error::InvalidProgram, "[payload] ", step.function->name, ": expected 1 result, came ",
+            step.results.size(), ".");
       }
       for (const uint32_t slot : step.results) {
         define(is_host ? numbers_ : arrays_, slot);
@@ -173,8 +178,9 @@ class BodyReader {
     for (uint32_t i = 0; i < count; ++i) {
       const Update update{reader_.read<uint32_t>(), reader_.read<uint32_t>()};
       if (update.state >= updated.size() || updated[update.state]) {
-        fail(Error::InvalidProgram, "[payload] update ", i, ": state ", update.state,
-             " does not exist or is updated twice.");
+        fail(
+            Error::InvalidProgram, "[payload] update ", i, ": state ", update.state,
+            " does not exist or is updated twice.");
       }
       updated[update.state] = true;
       use(arrays_, update.slot);
@@ -272,8 +278,9 @@ class BodyReader {
       // MLX sizes are 32 bits. The product must not wrap, for byte counts are compared with it.
       if (dim < least || dim > std::numeric_limits<int32_t>::max() ||
           (dim > 1 && bytes > (uint64_t{1} << 62) / static_cast<uint64_t>(dim))) {
-        fail(Error::InvalidProgram, "[payload] size ", dim, " of dimension ", i,
-             " is out of range.");
+        fail(
+            Error::InvalidProgram, "[payload] size ", dim, " of dimension ", i,
+            " is out of range.");
       }
       bytes *= dim > 1 ? static_cast<uint64_t>(dim) : 1;
       type.dims.push_back(dim);
@@ -322,15 +329,17 @@ class BodyReader {
 
 Program read_program(const uint8_t* data, size_t size) {
   if (data == nullptr || size < kHeaderSize || std::memcmp(data, kMagic, 8) != 0) {
-    fail(Error::InvalidProgram, "[payload] expected a program of mlx-coverage, came ", size,
-         " other bytes.");
+    fail(
+        Error::InvalidProgram, "[payload] expected a program of mlx-coverage, came ", size,
+        " other bytes.");
   }
   Reader header(data + 8, kHeaderSize - 8);
   const uint32_t format = header.read<uint32_t>();
   if (format != kFormat) {
-    fail(Error::DelegateInvalidCompatibility, "[payload] format ", format,
-         " came, this runtime reads format ", kFormat,
-         format > kFormat ? ": update mlx-coverage." : ": lower the model again.");
+    fail(
+        Error::DelegateInvalidCompatibility, "[payload] format ", format,
+        " came, this runtime reads format ", kFormat,
+        format > kFormat ? ": update mlx-coverage." : ": lower the model again.");
   }
   const uint32_t reserved = header.read<uint32_t>();
   const uint32_t mlx_min = header.read<uint32_t>();
@@ -341,18 +350,18 @@ Program read_program(const uint8_t* data, size_t size) {
     fail(Error::InvalidProgram, "[payload] expected zeros in the reserved fields of the header.");
   }
   if (body_size != size - kHeaderSize) {
-    fail(Error::InvalidProgram, "[payload] expected a body of ", body_size, " bytes, came ",
-         size - kHeaderSize, ".");
+    fail(
+        Error::InvalidProgram, "[payload] expected a body of ", body_size, " bytes, came ",
+        size - kHeaderSize, ".");
   }
   if (compute_crc(data + kHeaderSize, body_size) != crc) {
     fail(Error::InvalidProgram, "[payload] the checksum of the body is wrong: it is damaged.");
   }
-  const uint32_t mlx =
-      MLX_VERSION_MAJOR * 1000000 + MLX_VERSION_MINOR * 1000 + MLX_VERSION_PATCH;
+  const uint32_t mlx = MLX_VERSION_MAJOR * 1000000 + MLX_VERSION_MINOR * 1000 + MLX_VERSION_PATCH;
   if (mlx < mlx_min || mlx >= mlx_end) {
-    fail(Error::DelegateInvalidCompatibility, "[payload] expected MLX from ",
-         name_version(mlx_min), " to before ", name_version(mlx_end), ", came ",
-         name_version(mlx), ".");
+    fail(
+        Error::DelegateInvalidCompatibility, "[payload] expected MLX from ", name_version(mlx_min),
+        " to before ", name_version(mlx_end), ", came ", name_version(mlx), ".");
   }
   return BodyReader(data + kHeaderSize, body_size).read();
 }

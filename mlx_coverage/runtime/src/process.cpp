@@ -43,8 +43,8 @@ bool parse_switch(const std::string& option, const std::string& value) {
   return value == "1";
 }
 
-// Of freed memory that MLX keeps for later arrays on a GPU. Its own limit there is all memory, which
-// prompts of many lengths, whose arrays fit no other, would fill. (On a CPU it is 32 MiB.)
+// Of freed memory that MLX keeps for later arrays on a GPU. Its own limit there is all memory,
+// which prompts of many lengths, whose arrays fit no other, would fill. (On a CPU it is 32 MiB.)
 constexpr uint64_t kCacheBytes = uint64_t{256} << 20;
 
 uint64_t parse_size(const std::string& option, const std::string& value, uint64_t least) {
@@ -117,9 +117,11 @@ bool Process::is_forked() const {
 
 void Process::refuse_fork() const {
   if (is_forked()) {
-    fail(Error::InvalidState, "[process] this process was forked from one that runs MLX, and MLX's "
-         "threads stayed behind: start it anew (the start method 'spawn' of multiprocessing), and "
-         "load the program there.");
+    fail(
+        Error::InvalidState,
+        "[process] this process was forked from one that runs MLX, and MLX's "
+        "threads stayed behind: start it anew (the start method 'spawn' of multiprocessing), and "
+        "load the program there.");
   }
 }
 
@@ -156,7 +158,7 @@ void Process::set_option(const std::string& name, const std::string& value) {
     }
     device_ = device;
   } else if (name == "compile") {
-    compile_ = value == "auto"            ? Choice::automatic
+    compile_ = value == "auto"           ? Choice::automatic
         : parse_switch("compile", value) ? Choice::on
                                          : Choice::off;
   } else if (name == "zero_copy") {
@@ -173,10 +175,10 @@ void Process::set_option(const std::string& name, const std::string& value) {
   } else {
     fail(
         Error::InvalidArgument,
-        "[set_option] expected device, compile, zero_copy, profile, max_array_bytes or cache_bytes, "
+        "[set_option] expected device, compile, zero_copy, profile, max_array_bytes or "
+        "cache_bytes, "
         "came '",
-        name,
-        "'.");
+        name, "'.");
   }
 }
 

@@ -37,8 +37,9 @@ SharedBuffers::Origin SharedBuffers::Origin::of(BackendInitContext& context) {
   const auto* map = context.get_named_data_map();
   const char* key = find_key(map);
   if (key == nullptr) {
-    fail(Error::InvalidExternalData, "[session] expected the named data '", kKey,
-         "' of a program whose delegates share buffers.");
+    fail(
+        Error::InvalidExternalData, "[session] expected the named data '", kKey,
+        "' of a program whose delegates share buffers.");
   }
   return {key, map, context.get_runtime_allocator()};
 }
@@ -65,7 +66,8 @@ std::shared_ptr<SharedBuffers> SharedBuffers::find(BackendInitContext& context) 
 }
 
 std::shared_ptr<Buffer> SharedBuffers::find_buffer(
-    const State& state, const std::function<std::optional<mx::array>()>& initialize) {
+    const State& state,
+    const std::function<std::optional<mx::array>()>& initialize) {
   const auto found = buffers_.find(*state.name);
   if (found == buffers_.end()) {
     auto buffer = std::make_shared<Buffer>(*state.name, state.type, initialize());
@@ -74,8 +76,9 @@ std::shared_ptr<Buffer> SharedBuffers::find_buffer(
   }
   const TensorType& type = found->second->type();
   if (type.dtype != state.type.dtype || type.dims != state.type.dims) {
-    fail(Error::InvalidProgram, "[state] '", *state.name,
-         "' has another dtype or shape in another method of the program.");
+    fail(
+        Error::InvalidProgram, "[state] '", *state.name,
+        "' has another dtype or shape in another method of the program.");
   }
   return found->second;
 }
@@ -102,8 +105,11 @@ Value& Buffer::in(SessionNumber session) {
   }
   const auto found = loaded.find(key_);
   if (found == loaded.end() || found->second.shape() != shape || found->second.dtype() != dtype) {
-    fail(Error::InvalidState, "[session] the file that was loaded is of another program: it has no "
-         "state '", key_, "' of ", shape, " ", dtype, ".");
+    fail(
+        Error::InvalidState,
+        "[session] the file that was loaded is of another program: it has no "
+        "state '",
+        key_, "' of ", shape, " ", dtype, ".");
   }
   Value& value = values_.emplace(session, Value{found->second}).first->second;
   loaded.erase(found);
@@ -193,8 +199,7 @@ void Sessions::copy(SessionNumber from, SessionNumber to) {
   sessions.loaded_.at(to) = sessions.loaded_.at(from);
 }
 
-void Sessions::save(
-    SessionNumber session, const std::string& path, const std::string& note) {
+void Sessions::save(SessionNumber session, const std::string& path, const std::string& note) {
   const auto lock = lock_work();
   check(session);
   Arrays arrays = get().loaded_.at(session);
@@ -207,8 +212,9 @@ void Sessions::save(
       fail(Error::InvalidState, "[session] a call failed while it replaced the state: reset it.");
     }
     if (!arrays.emplace(buffer->key_, *found->second.array).second) {
-      fail(Error::InvalidState, "[session] two loaded programs keep a state '", buffer->key_,
-           "' in it; give each program a session of its own.");
+      fail(
+          Error::InvalidState, "[session] two loaded programs keep a state '", buffer->key_,
+          "' in it; give each program a session of its own.");
     }
   }
   if (arrays.empty()) {

@@ -62,7 +62,8 @@ class SharedBuffers {
 
   // The buffer of that name; `initialize` gives the value that it starts with, once.
   std::shared_ptr<Buffer> find_buffer(
-      const State& state, const std::function<std::optional<mx::array>()>& initialize);
+      const State& state,
+      const std::function<std::optional<mx::array>()>& initialize);
 
  private:
   // What ExecuTorch hands to each delegate of one program, and to no delegate of another.

@@ -55,8 +55,7 @@ mx::array make_typed(const std::vector<Number>& numbers, mx::Shape shape, mx::Dt
   std::vector<T> values;
   values.reserve(numbers.size());
   for (const auto& number : numbers) {
-    values.push_back(
-        number.is_real ? static_cast<T>(number.real) : static_cast<T>(number.integer));
+    values.push_back(number.is_real ? static_cast<T>(number.real) : static_cast<T>(number.integer));
   }
   return mx::array(values.begin(), std::move(shape), dtype);
 }
@@ -157,8 +156,9 @@ mx::array wrap_memory(const void* data, mx::Shape shape, mx::Dtype dtype) {
 mx::array own_memory(const void* data, mx::Shape shape, mx::Dtype dtype) {
   const size_t bytes = count_elements(shape) * dtype.size();
   if (bytes > Process::get().max_array_bytes()) {
-    fail(Error::MemoryAllocationFailed, "[memory] an array of ", bytes,
-         " bytes is larger than max_array_bytes.");
+    fail(
+        Error::MemoryAllocationFailed, "[memory] an array of ", bytes,
+        " bytes is larger than max_array_bytes.");
   }
   auto memory = mx::allocator::malloc(std::max<size_t>(bytes, 1));
   auto buffer = memory.buffer();
@@ -181,17 +181,20 @@ bool owns_memory(const mx::array& array) {
 mx::array read_tensor(const Tensor& tensor, const TensorType& type, size_t index, mx::Stream s) {
   const auto came = static_cast<int>(tensor.scalar_type());
   if (came != type.dtype) {
-    fail(Error::InvalidArgument, "[input ", index, "] expected ", to_mlx_dtype(type.dtype),
-         ", came scalar type ", came, ".");
+    fail(
+        Error::InvalidArgument, "[input ", index, "] expected ", to_mlx_dtype(type.dtype),
+        ", came scalar type ", came, ".");
   }
   if (tensor.dim() != static_cast<ssize_t>(type.dims.size())) {
-    fail(Error::InvalidArgument, "[input ", index, "] expected ", type.dims.size(),
-         " dimensions, came ", tensor.dim(), ".");
+    fail(
+        Error::InvalidArgument, "[input ", index, "] expected ", type.dims.size(),
+        " dimensions, came ", tensor.dim(), ".");
   }
   for (size_t i = 0; i < type.dims.size(); ++i) {
     if (type.dims[i] >= 0 && tensor.size(i) != type.dims[i]) {
-      fail(Error::InvalidArgument, "[input ", index, "] expected size ", type.dims[i],
-           " in dimension ", i, ", came ", tensor.size(i), ".");
+      fail(
+          Error::InvalidArgument, "[input ", index, "] expected size ", type.dims[i],
+          " in dimension ", i, ", came ", tensor.size(i), ".");
     }
   }
   const mx::Dtype dtype = to_mlx_dtype(type.dtype);
@@ -215,12 +218,14 @@ mx::array read_tensor(const Tensor& tensor, const TensorType& type, size_t index
 
 mx::array prepare_output(Tensor& tensor, const mx::array& array, size_t index, mx::Stream s) {
   if (tensor.dim() != static_cast<ssize_t>(array.ndim())) {
-    fail(Error::InvalidProgram, "[output ", index, "] expected ", tensor.dim(),
-         " dimensions, came ", array.ndim(), ".");
+    fail(
+        Error::InvalidProgram, "[output ", index, "] expected ", tensor.dim(), " dimensions, came ",
+        array.ndim(), ".");
   }
   if (to_mlx_dtype(static_cast<uint8_t>(tensor.scalar_type())) != array.dtype()) {
-    fail(Error::InvalidProgram, "[output ", index, "] expected scalar type ",
-         static_cast<int>(tensor.scalar_type()), ", came ", array.dtype(), ".");
+    fail(
+        Error::InvalidProgram, "[output ", index, "] expected scalar type ",
+        static_cast<int>(tensor.scalar_type()), ", came ", array.dtype(), ".");
   }
   const std::vector<executorch::aten::SizesType> sizes(array.shape().begin(), array.shape().end());
   const Error error = executorch::runtime::resize_tensor(tensor, {sizes.data(), sizes.size()});
@@ -228,8 +233,9 @@ mx::array prepare_output(Tensor& tensor, const mx::array& array, size_t index, m
     fail(error, "[output ", index, "] the tensor cannot be resized to ", array.shape(), ".");
   }
   if (tensor.nbytes() != array.nbytes()) {
-    fail(Error::Internal, "[output ", index, "] expected ", tensor.nbytes(), " bytes, came ",
-         array.nbytes(), ".");
+    fail(
+        Error::Internal, "[output ", index, "] expected ", tensor.nbytes(), " bytes, came ",
+        array.nbytes(), ".");
   }
   const std::vector<int> permutation = find_permutation(tensor);
   const auto arranged = permutation.empty() ? array : mx::transpose(array, permutation, s);
