@@ -22,11 +22,11 @@ def run_decompositions(
     program: ExportedProgram, table: Mapping[Any, Callable[..., Any]]
 ) -> ExportedProgram:
     """`program.run_decompositions(table)`; the argument is left alone, and shares no dictionary."""
-    found: ExportedProgram = _attempt("run_decompositions", program, table)
-    if found is not None:
-        return found
-    forget_pending(program)
-    return isolate(program.run_decompositions(dict(table)))
+    found: ExportedProgram | None = _attempt("run_decompositions", program, table)
+    if found is None:
+        forget_pending(program)
+        found = program.run_decompositions(dict(table))
+    return isolate(found)
 
 
 def forget_pending(program: ExportedProgram) -> None:

@@ -1,17 +1,16 @@
 """The public pipeline in a fraction of its time: only what a pass changes is computed anew.
 
-torch traces a whole program anew, twice, for each decomposition table, and ExecuTorch interprets
-it about eight times more on the way to its edge dialect. Here torch's own modes run at the calls
-that a table or a write concerns, in place, and passes that follow each other share one walk.
+torch patches every composite op that it knows for each decomposition table, and ExecuTorch
+interprets a program about eight times on the way to its edge dialect. Here the ops of the program
+are patched, and passes that follow each other share one walk.
 
 This is the one room that reaches into private names. `pipeline` imports it, lazily, and takes
 the public way instead whenever something in it is not as expected.
 """
 
-import operator
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from inspect import unwrap
@@ -37,406 +36,110 @@ from executorch.exir.program._program import (
 from executorch.exir.verification.arg_validator import EdgeOpArgValidator
 from executorch.exir.verification.verifier import EXIREdgeDialectVerifier
 from torch._decomp import _should_decompose_because_unsafe_op
-from torch._dispatch.python import enable_python_dispatcher
 from torch._export.passes.replace_view_ops_with_view_copy_ops_pass import (
     _NON_FUNCTIONAL_OPS_TO_FUNCTIONAL_OPS,
     get_view_copy_of_view_op,
 )
 from torch._export.utils import (
-    _compiling_state_context,
-    _detect_fake_mode_from_gm,
     _is_cia_op,
     _is_preservable_cia_op,
     _special_op_to_preserve_cia,
     apply_runtime_assertion_pass,
 )
-from torch._guards import TracingContext, tracing
 from torch._ops import HigherOrderOperator, OpOverload
-from torch._subclasses import FakeTensor, FakeTensorMode
-from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
-from torch._utils import _functionalize_sync
 from torch.export import ExportedProgram
-from torch.export._trace import _ignore_backend_decomps
-from torch.export.exported_program import (
-    _override_composite_implicit_decomp,
-    _remove_unnecessary_copy_op_pass,
-)
-from torch.export.graph_signature import (
-    ConstantArgument,
-    InputKind,
-    OutputKind,
-    OutputSpec,
-    TensorArgument,
-)
-from torch.fx import Graph, GraphModule, Interpreter, Node, Proxy
+from torch.export.exported_program import _decompose_exported_program
+from torch.fx import Graph, GraphModule, Interpreter
 from torch.fx.experimental import proxy_tensor
-from torch.fx.experimental.proxy_tensor import (
-    ProxyTorchDispatchMode,
-    PythonKeyTracer,
-    decompose,
-    fetch_sym_proxy,
-    py_sym_types,
-    snapshot_fake,
-    track_tensor_tree,
-)
-from torch.fx.experimental.symbolic_shapes import rebind_unbacked
 from torch.fx.graph import _PyTreeCodeGen
+from torch.fx.node import Node
 from torch.utils import _pytree as pytree
 
-from mlx_coverage.lowering.graphs import agree, isolate
-
-Table = Mapping[Any, Callable[..., Any]]
-_aten = torch.ops.aten
-_GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
-_AUTOCAST_REGION = torch.ops.higher_order.wrap_with_autocast
-# Functionalisation gives these another meaning than their schema does.
-_SPECIAL = frozenset(
-    {
-        *(_aten.lift.default, _aten.lift_fresh.default, _aten.lift_fresh_copy.default),
-        _aten.detach.default,
-    }
-)
-_MEASURES: dict[Any, Callable[..., Any]] = {
-    _aten.sym_size.int: lambda tensor, dim: tensor.shape[dim],
-    _aten.sym_stride.int: lambda tensor, dim: tensor.stride()[dim],
-    _aten.sym_numel.default: lambda tensor: tensor.numel(),
-    _aten.sym_storage_offset.default: lambda tensor: tensor.storage_offset(),
-}
-_MUTATIONS = {
-    InputKind.BUFFER: OutputKind.BUFFER_MUTATION,
-    InputKind.PARAMETER: OutputKind.PARAMETER_MUTATION,
-}
+from mlx_coverage.lowering.graphs import agree, inline_graph, isolate, trace_call
 
 
 class UnexpectedProgramError(Exception):
     """The program holds what only the public pipeline takes."""
 
 
-def run_decompositions(program: ExportedProgram, table: Table) -> ExportedProgram:
+def run_decompositions(
+    program: ExportedProgram, table: Mapping[Any, Callable[..., Any]]
+) -> ExportedProgram:
     """`program.run_decompositions(table)`.
 
-    Args:
-        program: left as it is.
-        table: overload to decomposition, of composite ops too; an empty one functionalises.
-
-    Raises:
-        UnexpectedProgramError: it takes torch's own way.
+    torch traces the whole program, twice, and patches each of half a thousand composite ops for
+    two dozen dispatch keys, whether the program has it or not. Where nothing is written to, only
+    the calls that the table concerns are traced here; else only the program's ops are patched.
     """
-    mode = _detect_fake_mode_from_gm(program.graph_module)
-    signature = program.graph_signature
-    # torch writes a mutated input once more each time.
-    if not isinstance(mode, FakeTensorMode) or signature.user_inputs_to_mutate:
-        raise UnexpectedProgramError("no fake tensors, or an input that is written to")
-    program = isolate(program, program.graph)
-    graph = program.graph
-    _inline_regions(program.graph_module)
-    for node in graph.nodes:
-        if not _is_known(node):
-            raise UnexpectedProgramError(str(node.target))
-    present = {node.target for node in graph.nodes if isinstance(node.target, OpOverload)}
-    # torch patches each of half a thousand composite ops, for two dozen dispatch keys.
-    composite = {
+    present = {node.target for node in program.graph.nodes if isinstance(node.target, OpOverload)}
+    composite: dict[Any, Any] = {
         op: table.get(op, _special_op_to_preserve_cia) for op in present if _is_composite(op)
     }
     functional = {op: run for op, run in table.items() if not _is_composite(op)}
-    retracer = _Retracer(graph, mode.shape_env, composite, functional)
-    with (
-        retracer.overriding,
-        torch.no_grad(),
-        _ignore_backend_decomps(),
-        _compiling_state_context(),
-        tracing(TracingContext(mode)),
-        mode,
-        enable_python_dispatcher(),
-        ProxyTorchDispatchMode(retracer.tracer, "real"),
-        decompose(functional),
+    # torch writes a mutated input once more each time.
+    if not program.graph_signature.user_inputs_to_mutate and all(
+        map(_is_plain, program.graph.nodes)
     ):
-        mutated = retracer.run()
-    if list(retracer.tracer.root.named_buffers()) or vars(retracer.tracer.root).keys() - _BARE:
-        raise UnexpectedProgramError("a decomposition made a constant")
-    _sign(program, mutated)
+        kept = {op for op, run in composite.items() if run is _special_op_to_preserve_cia}
+        return _decompose_calls(program, {**functional, **composite}, kept)
+    decomposed: ExportedProgram = _decompose_exported_program(
+        program,
+        cia_to_decomp=composite,
+        python_decomp_table=functional,
+        joint_loss_index=None,
+        decompose_custom_triton_ops=False,
+    )
+    return decomposed
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether functionalising a program leaves the node as it is."""
+    op = node.target
+    if node.op != "call_function":
+        return node.op in ("placeholder", "output")
+    if not isinstance(op, OpOverload):
+        return not isinstance(op, HigherOrderOperator)
+    # What gives a view or its operand, by its argument, is no call that may stay.
+    special = str(op).startswith(("aten.lift", "aten.detach", "aten._unsafe"))
+    return not (special or op._schema.is_mutable or _should_decompose_because_unsafe_op(op))
+
+
+def _decompose_calls(
+    program: ExportedProgram, table: Mapping[Any, Callable[..., Any]], kept: Collection[Any]
+) -> ExportedProgram:
+    program = isolate(program, program.graph)
+    graph = program.graph
+    for node in list(graph.nodes):
+        op: Any = node.target
+        if op in kept or not isinstance(op, OpOverload):
+            continue
+        function = table.get(op) or (op.decompose if _is_cia_op(op) else None)
+        if function is None:
+            continue
+        body = trace_call(node, function, table)
+        results = body.output_node().args[0]
+        made = torch.fx.node.map_arg(results, lambda inner: inner.meta["val"])
+        if not agree(made, node.meta["val"]):
+            raise UnexpectedProgramError(f"another result of {op}: its readers change")
+        inline_graph(node, body)
     graph.eliminate_dead_code()
     # It also merges equal symbolic sizes.
     apply_runtime_assertion_pass(program.graph_module, SimpleNamespace())
+    results = graph.output_node().args[0]
+    specs = program.graph_signature.output_specs
+    program._graph_signature = replace(
+        program.graph_signature,
+        output_specs=[
+            replace(spec, arg=replace(spec.arg, name=result.name))
+            if isinstance(result, Node)
+            else spec
+            for spec, result in zip(specs, results, strict=True)
+        ],
+    )
     return program
 
 
-_INHERITED = frozenset({"stack_trace", "nn_module_stack", "custom"})
 _is_composite = cache(_is_preservable_cia_op)
-_BARE = vars(torch.nn.Module()).keys()
-
-
-def _is_known(node: Node) -> bool:
-    values = pytree.tree_leaves(node.meta.get("val"))
-    if any(map(torch._C._functorch.is_functorch_wrapped_tensor, filter(torch.is_tensor, values))):
-        return False  # what a transform of torch.func was tracing
-    if node.op == "placeholder":
-        value = node.meta.get("val")
-        return type(value) is FakeTensor or isinstance(value, (int, float, bool, *py_sym_types))
-    called = node.op == "call_function" and not isinstance(node.target, HigherOrderOperator)
-    return called or node.op == "output"
-
-
-def _inline_regions(module: GraphModule) -> None:
-    """Put the bodies of `no_grad` and of disabled autocast in place of their calls."""
-    graph = module.graph
-    found = True
-    while found:
-        found = False
-        for node in list(graph.nodes):
-            # The arguments of autocast: device, dtype, whether it is enabled.
-            if node.target is not _GRAD_REGION and (
-                node.target is not _AUTOCAST_REGION or node.args[2] is not False
-            ):
-                continue
-            found = True
-            index = next(i for i, arg in enumerate(node.args) if isinstance(arg, Node))
-            region, operands = node.args[index], node.args[index + 1 :]
-            body = getattr(module, region.target)
-            for name, inner in body.named_children():
-                module.add_module(name := f"{region.target}_{name}", inner)
-            inputs = body.graph.find_nodes(op="placeholder")
-            copies = dict(zip(inputs, operands, strict=True))
-            with graph.inserting_before(node):
-                results: Any = graph.graph_copy(body.graph, copies)
-            for inner in body.graph.find_nodes(op="get_attr"):
-                copies[inner].target = f"{region.target}_{inner.target}"
-            for user in list(node.users):
-                user.replace_all_uses_with(results[user.args[1]])
-                graph.erase_node(user)
-            graph.erase_node(node)
-            if not region.users:
-                graph.erase_node(region)
-
-
-class _Retracer:
-    """One walk over a program's graph, which it changes.
-
-    Attributes:
-        overriding: to be open meanwhile; composite ops are decomposed as the table says from
-            the first call on that is traced.
-        tracer: writes the calls that torch makes instead into the graph.
-    """
-
-    def __init__(self, graph: Graph, shapes: Any, composite: Table, functional: Table) -> None:
-        self.overriding = ExitStack()
-        self.tracer = PythonKeyTracer()
-        self.tracer.graph = graph
-        self.tracer.root = torch.nn.Module()
-        self._graph = graph
-        self._shapes = shapes
-        self._composite = composite
-        self._functional = functional
-        self._is_overriding = False
-        self._mode = FunctionalTensorMode(export=True, _allow_token_discovery=True)
-        self._values: dict[Node, Any] = {}
-        self._tainted = _find_tainted(graph)
-        # What is traced anew, and what others differ by.
-        self._touched = set(self._tainted)
-        self._inert: dict[Any, bool] = {}
-
-    def run(self) -> list[tuple[Node, Node]]:
-        """Retrace; returns the placeholders that are written to, and their new values."""
-        placeholders = self._graph.find_nodes(op="placeholder")
-        for node in placeholders:
-            self._track(node)
-        for node in placeholders:
-            if node in self._tainted:
-                self._values[node] = self._wrap(self._values[node])
-        dead = [node for node in list(self._graph.nodes) if self._visit(node)]
-        output = self._graph.output_node()
-        output.args = torch.fx.node.map_arg(output.args, self._find_current)
-        mutated = [
-            (node, current)
-            for node in placeholders
-            if (current := self._find_current(node)) is not node
-        ]
-        results: Any = output.args[0]
-        output.args = ((*(value for _, value in mutated), *results),)
-        for node in reversed(dead):
-            self._graph.erase_node(node)
-        return mutated
-
-    def _visit(self, node: Node) -> bool:
-        """Trace the call, unless it may stay; whether others stand for it now."""
-        if node.op != "call_function" or self._may_stay(node):
-            return False
-        self._touched.add(node)
-        last = node.prev
-        with self._graph.inserting_before(node), torch._C.DisableTorchFunction():
-            value = self._call(node)
-            self._values[node] = value
-            if node not in self._tainted:
-                self._replace(node, value)
-        origin: Any = {key: node.meta[key] for key in _INHERITED & node.meta.keys()}
-        made = node.prev
-        while made is not last:
-            made.meta.update(origin)
-            made = made.prev
-        return True
-
-    def _may_stay(self, node: Node) -> bool:
-        return (
-            (not isinstance(node.target, OpOverload) or self._is_inert(node.target))
-            and "val" in node.meta
-            and self._touched.isdisjoint((node, *node.all_input_nodes))
-        )
-
-    def _is_inert(self, op: OpOverload) -> bool:
-        if op not in self._inert:
-            composite = self._composite.get(op)
-            decomposed = (
-                composite is not _special_op_to_preserve_cia
-                if composite is not None
-                else op in self._functional or _is_cia_op(op)
-            )
-            self._inert[op] = not (
-                decomposed
-                or op._schema.is_mutable
-                or op in _SPECIAL
-                or _should_decompose_because_unsafe_op(op)
-            )
-        return self._inert[op]
-
-    def _call(self, node: Node) -> Any:
-        target: Any = node.target
-        if target is operator.getitem:
-            return self._read(node.args[0])[node.args[1]]
-        if target in _MEASURES:
-            source, *rest = self._read(node.args)
-            return _MEASURES[target](_unwrap(source), *rest)
-        if not isinstance(target, OpOverload):
-            return target(*self._read(node.args))
-        # What is traced anew for its sizes alone is patched only where it would fall apart.
-        if not self._is_overriding and (target in self._composite or not self._is_inert(target)):
-            self._is_overriding = True
-            self.overriding.enter_context(_override_composite_implicit_decomp(self._composite))
-        with self._mode:
-            args, kwargs = pytree.tree_map_only(
-                torch.Tensor, self._wrap, self._read((node.args, dict(node.kwargs)))
-            )
-            result = target(*args, **kwargs)
-        rebind_unbacked(self._shapes, node, pytree.tree_map(_unwrap, result))
-        return result if node in self._tainted else pytree.tree_map(_unwrap, result)
-
-    def _replace(self, node: Node, value: Any) -> None:
-        if isinstance(value, (list, tuple)):
-            return  # each reader takes one of the results, and is visited for it
-        known = node.meta.get("val")
-        new = self._find_node(value)
-        if isinstance(new, Node):
-            self._values.setdefault(new, value)
-            if not agree(value, known):
-                self._touched.add(new)
-        for user in list(node.users):
-            user.args, user.kwargs = torch.fx.node.map_arg(
-                (user.args, user.kwargs), lambda n: new if n is node else n
-            )
-
-    def _find_current(self, node: Node) -> Any:
-        return self._find_node(_unwrap(self._values[node])) if node in self._tainted else node
-
-    def _find_node(self, value: Any) -> Any:
-        """The node that computes a value, or a number that it always is."""
-        if isinstance(value, torch.Tensor):
-            return self.tracer.tensor_tracker[value].proxy.node
-        found = fetch_sym_proxy(self.tracer)(value) if isinstance(value, py_sym_types) else value
-        return found.node if isinstance(found, Proxy) else found
-
-    def _read(self, args: Any) -> Any:
-        return torch.fx.node.map_aggregate(
-            args, lambda arg: self._track(arg) if isinstance(arg, Node) else arg
-        )
-
-    def _track(self, node: Node) -> Any:
-        if node not in self._values:
-            value = pytree.tree_map_only(torch.Tensor, snapshot_fake, node.meta["val"])
-            proxy = Proxy(node, self.tracer)
-            if isinstance(value, (list, tuple)):
-                parts = {user.args[1]: user for user in node.users}
-                value = [self._track(parts[i]) if i in parts else v for i, v in enumerate(value)]
-            else:
-                track_tensor_tree(value, proxy, constant=None, tracer=self.tracer)
-            self._values[node] = value
-        return self._values[node]
-
-    def _wrap(self, value: Any) -> Any:
-        if isinstance(value, FunctionalTensor):
-            return value
-        with self._mode:
-            return FunctionalTensor.to_functional(value)
-
-
-def _unwrap(value: Any) -> Any:
-    if not isinstance(value, FunctionalTensor):
-        return value
-    _functionalize_sync(value)  # type: ignore[no-untyped-call]
-    return torch._from_functional_tensor(value.elem)
-
-
-def _find_tainted(graph: Graph) -> frozenset[Node]:
-    """Nodes that may share memory with something that is written to."""
-    group: dict[Node, Node] = {}
-
-    def find(node: Node) -> Node:
-        while (above := group.get(node, node)) is not node:
-            group[node] = group.get(above, above)
-            node = above
-        return node
-
-    written: list[Node] = []
-    nodes = [node for node in graph.nodes if node.op != "output"]
-    for node in nodes:
-        for source in _list_shared(node):
-            group[find(source)] = find(node)
-        if isinstance(node.target, OpOverload) and node.target._schema.is_mutable:
-            written += _list_aliased(node, write_only=True)
-    roots = {find(node) for node in written}
-    return frozenset(node for node in nodes if find(node) in roots) if roots else frozenset()
-
-
-def _list_shared(node: Node) -> Iterable[Node]:
-    op = node.target
-    # Results of several share memory with all of them.
-    if not isinstance(op, OpOverload) or _should_decompose_because_unsafe_op(op):
-        return node.all_input_nodes
-    shared = any(result.alias_info is not None for result in op._schema.returns)
-    return _list_aliased(node, write_only=False) if shared else ()
-
-
-def _list_aliased(node: Node, *, write_only: bool) -> list[Node]:
-    found: list[Node] = []
-    for index, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
-        alias = argument.alias_info
-        if alias is None or (write_only and not alias.is_write):
-            continue
-        value = node.args[index] if index < len(node.args) else node.kwargs.get(argument.name)
-        found += [n for n in pytree.tree_leaves(value) if isinstance(n, Node)]
-    return found
-
-
-def _sign(program: ExportedProgram, mutated: Sequence[tuple[Node, Node]]) -> None:
-    """Write into the signature what the graph returns now."""
-    signature = program.graph_signature
-    inputs = {spec.arg.name: spec for spec in signature.input_specs}
-    specs = [
-        OutputSpec(_MUTATIONS[inputs[node.name].kind], TensorArgument(value.name),
-                   inputs[node.name].target)
-        for node, value in mutated
-    ]  # fmt: skip
-    results = program.graph.output_node().args[0][len(mutated) :]
-    for spec, result in zip(signature.output_specs, results, strict=True):
-        argument: Any = spec.arg
-        if isinstance(result, Node):
-            argument = replace(argument, name=result.name)
-        elif not isinstance(argument, ConstantArgument):
-            argument = ConstantArgument(name=argument.name, value=result)
-        specs.append(replace(spec, arg=argument))
-    signature = replace(signature, output_specs=specs)
-    module = program.graph_module
-    if any(spec.kind is not OutputKind.USER_OUTPUT for spec in specs):
-        module, signature = _remove_unnecessary_copy_op_pass(module, signature)
-    program._graph_signature = signature
 
 
 def convert_to_edge(program: ExportedProgram, kept: Sequence[OpOverload]) -> ExportedProgram:
@@ -613,6 +316,7 @@ class _Recalling:
         return lambda *operands: self._results
 
 
+_MANY = 200  # nodes: short of that, code is cheap, and torch writes some of its own into modules
 _recompile = GraphModule.recompile
 _scope = threading.local()
 _lock = threading.Lock()
@@ -642,8 +346,8 @@ def defer_code() -> Iterator[None]:
 
 
 def _defer(module: GraphModule) -> Any:
-    if not getattr(_scope, "depth", 0):
-        return _recompile(module)  # of another thread
+    if not getattr(_scope, "depth", 0) or len(module.graph.nodes) < _MANY:
+        return _recompile(module)  # of another thread, or cheap
     codegen = module.graph._codegen
     if isinstance(codegen, _PyTreeCodeGen):  # read without a call
         module._in_spec = codegen.pytree_info.in_spec
