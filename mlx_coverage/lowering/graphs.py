@@ -129,7 +129,7 @@ def agree(found: Any, expected: Any) -> bool:
     if isinstance(found, torch.Tensor):
         if not isinstance(expected, torch.Tensor):
             return False
-        return _describe(found) == _describe(expected)
+        return bool(describe(found) == describe(expected))
     if isinstance(found, (list, tuple)):
         return (
             isinstance(expected, (list, tuple))
@@ -139,9 +139,12 @@ def agree(found: Any, expected: Any) -> bool:
     return bool(express(found) == express(expected))
 
 
-def _describe(tensor: torch.Tensor) -> tuple[Any, ...]:
-    sizes = (*tensor.shape, *tensor.stride(), tensor.storage_offset())
-    return tensor.dtype, tensor.device, tensor.dim(), *map(express, sizes)
+def describe(value: Any) -> Any:
+    """Dtype, device, sizes, strides and offset of a tensor; another value as `express` gives it."""
+    if not isinstance(value, torch.Tensor):
+        return express(value)
+    sizes = (*value.shape, *value.stride(), value.storage_offset())
+    return value.dtype, value.device, value.dim(), *map(express, sizes)
 
 
 def express(value: Any) -> Any:

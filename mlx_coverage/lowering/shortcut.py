@@ -55,7 +55,7 @@ from torch.fx.graph import _PyTreeCodeGen
 from torch.fx.node import Node
 from torch.utils import _pytree as pytree
 
-from mlx_coverage.lowering.graphs import agree, inline_graph, isolate, trace_call
+from mlx_coverage.lowering.graphs import agree, describe, inline_graph, isolate, trace_call
 
 
 class UnexpectedProgramError(Exception):
@@ -109,6 +109,7 @@ def _decompose_calls(
 ) -> ExportedProgram:
     program = isolate(program, program.graph)
     graph = program.graph
+    bodies: dict[str, Graph] = {}  # layers are alike
     for node in list(graph.nodes):
         op: Any = node.target
         if op in kept or not isinstance(op, OpOverload):
@@ -116,12 +117,14 @@ def _decompose_calls(
         function = table.get(op) or (op.decompose if _is_cia_op(op) else None)
         if function is None:
             continue
-        body = trace_call(node, function, table)
-        results = body.output_node().args[0]
+        key = _describe_call(node)
+        if key not in bodies:
+            bodies[key] = trace_call(node, function, table)
+        results = bodies[key].output_node().args[0]
         made = torch.fx.node.map_arg(results, lambda inner: inner.meta["val"])
         if not agree(made, node.meta["val"]):
             raise UnexpectedProgramError(f"another result of {op}: its readers change")
-        inline_graph(node, body)
+        inline_graph(node, bodies[key])
     graph.eliminate_dead_code()
     # It also merges equal symbolic sizes.
     apply_runtime_assertion_pass(program.graph_module, SimpleNamespace())
@@ -137,6 +140,14 @@ def _decompose_calls(
         ],
     )
     return program
+
+
+def _describe_call(node: Node) -> str:
+    """What tells calls apart whose decompositions differ."""
+    places = {source: f"input {index}" for index, source in enumerate(node.all_input_nodes)}
+    arguments = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: places[source])
+    examples = [describe(source.meta["val"]) for source in places]
+    return repr((str(node.target), arguments, examples))
 
 
 _is_composite = cache(_is_preservable_cia_op)
