@@ -99,8 +99,8 @@ def _is_plain(node: Node) -> bool:
         return node.op in ("placeholder", "output")
     if not isinstance(op, OpOverload):
         return not isinstance(op, HigherOrderOperator)
-    # What gives a view or its operand, by its argument, is no call that may stay.
-    special = str(op).startswith(("aten.lift", "aten.detach", "aten._unsafe"))
+    # Functionalising gives these another meaning than their schema does.
+    special = str(op).startswith(("aten.lift", "aten.detach"))
     return not (special or op._schema.is_mutable or _should_decompose_because_unsafe_op(op))
 
 
