@@ -17,7 +17,6 @@ TABLES = ROOT / "tests/op_conformance/probes"
 EXCEPTIONS = {
     "mlx_coverage/analyze/capture.py": 520,
     "mlx_coverage/analyze/model.py": 916,
-    "mlx_coverage/lowering/shortcut.py": 667,
     "mlx_coverage/runtime/src/delegate.cpp": 530,
     "tests/op_conformance/arguments.py": 559,
     "tests/op_conformance/probes/networks.py": 514,
