@@ -111,7 +111,8 @@ def test_both_together_give_one_partition(report: CoverageReport, method: Method
 def test_terminal_says_what_would_help(report: CoverageReport) -> None:
     shown = render_text(report, width=160)
     gains = shown[shown.index("WHAT WOULD HELP MOST") :].splitlines()
-    assert gains[1].startswith(f"  {GROUP_NORM} (plan/excluded): 25 nodes more on MLX, 3 part")
+    gain = f"  {GROUP_NORM} (plan/excluded): 25 nodes more on MLX, 31.0 kFLOP, 3 partitions"
+    assert gains[1].startswith(gain)
     assert gains[3] == f"  both together ({GROUP_NORM}, {UPSAMPLE}): 100 % on MLX, 1 partition"
 
 

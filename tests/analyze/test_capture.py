@@ -188,7 +188,7 @@ def test_function_on_sizes_that_executorch_refuses_is_named_with_its_line(
 ) -> None:
     class Enlarge(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.interpolate(x, scale_factor=1.5, mode="bilinear")  # the line
+            return nn.functional.interpolate(x, scale_factor=2**0.5, mode="bilinear")  # the line
 
     shapes = ({2: Dim("height", max=64)},)
     given = Exportable(Enlarge(), (torch.ones(1, 2, 4, 6),), {}, shapes)

@@ -31,6 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with reports in it; a check of any model finds that of `make_report`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(check, "check_model", lambda model, args: (make_report(), 0))
+    for name in ("model.py", "net.py"):
+        (tmp_path / name).touch()
     (tmp_path / "same.json").write_text(to_json(make_report()))
     (tmp_path / "better.json").write_text(to_json(without_findings(make_report())))
     (tmp_path / "failed.json").write_text(to_json(make_failure()))
@@ -243,6 +245,7 @@ def test_settings_are_defaults(capsys: pytest.CaptureFixture[str], folder: Path)
     )
     deeper = folder / "deeper"
     deeper.mkdir()
+    (deeper / "model.py").touch()
     with pytest.MonkeyPatch.context() as patch:
         # Paths in the file are relative to the file.
         patch.chdir(deeper)

@@ -22,7 +22,6 @@ from tests.op_conformance.nightly_table import render
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "operator_samples"
 TABLE = ROOT / "reports" / "operator_samples.md"
-WHOLE = ROOT / "build" / "operator_samples.md"
 OPS_PER_WORKER = 40
 SAMPLES_PER_PROGRAM = 40
 SECONDS_PER_OP = 3600
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pending = [name for name in batch if not _path(given.folder, name).exists()] + pending
     results = [json.loads(p.read_text()) for p in sorted(given.folder.glob("*.json"))]
     given.table.write_text(render(results, count, whole=False), encoding="utf-8")
-    WHOLE.write_text(render(results, count), encoding="utf-8")
+    given.folder.with_suffix(".md").write_text(render(results, count), encoding="utf-8")
     found: Counter[str] = Counter()
     for result in results:
         found.update(result["kinds"])

@@ -33,7 +33,12 @@ def draw(name: str, dtype: torch.dtype = torch.float32) -> Sample:
 
 
 def test_samples_of_several_ops_are_told_apart() -> None:
-    samples = [draw("abs"), draw("addmm", torch.int32), draw("abs", torch.int32), draw("positive")]
+    samples = [
+        draw("abs"),
+        draw("addmm", torch.float64),
+        draw("abs", torch.int32),
+        draw("positive"),
+    ]
     for number, sample in enumerate(samples):
         sample.name = str(number)
     outcomes = run_samples(samples, announce_nothing)
@@ -117,7 +122,9 @@ def test_a_dying_worker_loses_one_sample(tmp_path: Path, monkeypatch: pytest.Mon
     table = tmp_path / "table.md"
     code = nightly.main(["--ops", "^abs$", "--folder", str(tmp_path), "--table", str(table)])
     assert code == 1
-    assert "| `abs` | float32 | 2 | 1 | 0 | 0 | 0 | 0 | 0 | 1 |" in table.read_text()
+    assert "- `abs` float32-1: the process ended" in table.read_text()
+    row = "| `abs` | float32 | 2 | 1 | 0 | 0 | 0 | 0 | 0 | 1 |"
+    assert row in tmp_path.with_suffix(".md").read_text()
 
 
 def test_a_worker_that_does_not_start_is_no_finding(

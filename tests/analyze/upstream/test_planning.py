@@ -50,11 +50,11 @@ class Model(nn.Module):
     def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for layer in self.layers:
             x = layer(x) * self.scale
-        # MLX multiplies matrices of floats only.
-        return x, torch.mm(counts, counts), torch.matmul(counts, counts)
+        # MLX convolves floats only, and means of integers are rounded.
+        return x, nn.functional.avg_pool2d(counts, 2), nn.functional.conv2d(counts, counts[:1])
 
 
-ARGUMENTS = (torch.ones(2, 8), torch.ones(4, 4, dtype=torch.int32))
+ARGUMENTS = (torch.ones(2, 8), torch.ones(4, 4, 4, 4, dtype=torch.int64))
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +152,15 @@ def find_row(contrast: Contrast, op: str) -> OpContrast:
 
 
 def test_claims_outside_the_domain_are_disputed(contrast: Contrast) -> None:
-    row = find_row(contrast, "aten.mm.default")
+    row = find_row(contrast, "aten.avg_pool2d.default")
     assert (row.theirs.nodes, row.theirs.delegated) == (1, 1)
     (remark,) = row.disputed
     assert (remark.reason.slug, remark.nodes) == ("op/dtype", 1)
-    assert "int32" in remark.reason.sentence
+    assert "int64" in remark.reason.sentence
     # Theirs keeps it whole, and the registry judges what it consists of.
-    (remark,) = find_row(contrast, "aten.matmul.default").disputed
+    (remark,) = find_row(contrast, "aten.conv2d.default").disputed
     said = remark.reason.sentence
-    assert said.startswith("aten.mm.default, which it consists of: `self` is int32")
+    assert said.startswith("aten.convolution.default, which it consists of: `input` is int64")
 
 
 def test_claims_inside_the_domain_are_not(contrast: Contrast) -> None:
@@ -176,7 +176,7 @@ def test_claims_inside_the_domain_are_not(contrast: Contrast) -> None:
 def test_contrast_is_rendered(contrast: Contrast) -> None:
     text = render_contrast(contrast)
     assert "claimed; known to differ, op/dtype (1 node, " in text
-    assert text.index("aten.mm.default") < text.index("aten.relu.default")
+    assert text.index("aten.avg_pool2d.default") < text.index("aten.relu.default")
     assert "<code>aten.relu.default</code> | 2 of 2 | 2 of 2 |  |" in render_contrast_markdown(
         contrast
     )
