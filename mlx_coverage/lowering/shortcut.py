@@ -112,19 +112,19 @@ def _decompose_calls(
     bodies: dict[str, Graph] = {}  # layers are alike
     for node in list(graph.nodes):
         op: Any = node.target
-        if op in kept or not isinstance(op, OpOverload):
-            continue
-        function = table.get(op) or (op.decompose if _is_cia_op(op) else None)
-        if function is None:
+        function = table.get(op)
+        if function is None and isinstance(op, OpOverload) and _is_cia_op(op):
+            function = op.decompose
+        if function is None or op in kept:
             continue
         key = _describe_call(node)
         if key not in bodies:
             bodies[key] = trace_call(node, function, table)
-        results = bodies[key].output_node().args[0]
-        made = torch.fx.node.map_arg(results, lambda inner: inner.meta["val"])
-        if not agree(made, node.meta["val"]):
-            raise UnexpectedProgramError(f"another result of {op}: its readers change")
-        inline_graph(node, bodies[key])
+        body = bodies[key]
+        made = torch.fx.node.map_arg(body.output_node().args[0], lambda inner: inner.meta["val"])
+        if body.find_nodes(op="get_attr") or not agree(made, node.meta["val"]):
+            raise UnexpectedProgramError(f"{op} makes a constant, or a result unlike its own")
+        inline_graph(node, body)
     graph.eliminate_dead_code()
     # It also merges equal symbolic sizes.
     apply_runtime_assertion_pass(program.graph_module, SimpleNamespace())

@@ -174,6 +174,15 @@ def test_number_inputs_equal_torch() -> None:
     assert describe(found) == describe(program.run_decompositions({}))
 
 
+def test_a_decomposition_that_makes_a_constant_is_torchs_to_judge() -> None:
+    program = torch.export.export(Module(lambda m, x: x.sin().cos()), (torch.randn(3, 4),))
+    table = {aten.sin.default: lambda x: x * torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    with pytest.raises(
+        shortcut.UnexpectedProgramError, match=r"aten\.sin\.default makes a constant"
+    ):
+        shortcut.run_decompositions(program, table)
+
+
 class Stateful(nn.Module):
     """A state, a composite op, a region and an op that falls back."""
 
