@@ -79,13 +79,16 @@ def explain_refused(
     return [CaptureError.from_error("edge", reasons.DECOMPOSITION_FAILED, error)]
 
 
+_FACTORISED = "the delegate runs torch.linalg.inv, solve and cholesky"
+
+
 def _refuse_effect(graph: Graph) -> CaptureError:
     """Torch passes a token along calls with an effect, for which ExecuTorch has no place."""
     calls = (n for n in graph.nodes if isinstance(n.target, OpOverload))
     found = next((n for n in calls if "linalg" in n.target._schema.name), None)
     sentence = (
         f"ExecuTorch cannot lower {name_node(found) if found else 'a call'} with its check at run "
-        "time; the delegate runs torch.linalg.inv, solve and cholesky"
+        f"time; {_FACTORISED}"
     )
     source = locate_node(found) if found else Source()
     return CaptureError("edge", reasons.DECOMPOSITION_FAILED, sentence, source)
@@ -156,9 +159,10 @@ def list_regions(graph: Graph) -> Iterator[CaptureError]:
             continue
         name = name_node(node)
         if "with_effects" in str(target):
-            sentence = (
-                f"ExecuTorch cannot lower {name}, which checks or prints at run time; leave it out"
-            )
+            advice = "which checks or prints at run time; leave it out"
+            if "linalg" in name:
+                advice = f"the check at run time of a factorisation; {_FACTORISED}"
+            sentence = f"ExecuTorch cannot lower {name}, {advice}"
         else:
             name = name.rpartition(".")[2]
             sentence = (

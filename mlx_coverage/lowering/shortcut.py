@@ -47,7 +47,9 @@ from torch._export.utils import (
     apply_runtime_assertion_pass,
 )
 from torch._ops import HigherOrderOperator, OpOverload
+from torch._subclasses import FakeTensor
 from torch.export import ExportedProgram
+from torch.export._trace import _ignore_backend_decomps
 from torch.export.exported_program import _decompose_exported_program
 from torch.fx import Graph, GraphModule, Interpreter
 from torch.fx.experimental import proxy_tensor
@@ -94,6 +96,9 @@ def run_decompositions(
 
 def _is_plain(node: Node) -> bool:
     """Whether functionalising a program leaves the node as it is."""
+    values = filter(torch.is_tensor, pytree.tree_leaves(node.meta.get("val")))
+    if any(type(value) is not FakeTensor for value in values):
+        return False  # a subclass that torch takes apart, or what torch.func was tracing
     op = node.target
     if node.op != "call_function":
         return node.op in ("placeholder", "output")
@@ -101,7 +106,9 @@ def _is_plain(node: Node) -> bool:
         return not isinstance(op, HigherOrderOperator)
     # Functionalising gives these another meaning than their schema does.
     special = str(op).startswith(("aten.lift", "aten.detach"))
-    return not (special or op._schema.is_mutable or _should_decompose_because_unsafe_op(op))
+    if special or op._schema.is_mutable or _should_decompose_because_unsafe_op(op):
+        return False
+    return bool(op._schema.returns) or str(op).startswith("aten._assert")
 
 
 def _decompose_calls(
@@ -119,11 +126,12 @@ def _decompose_calls(
             continue
         key = _describe_call(node)
         if key not in bodies:
-            bodies[key] = trace_call(node, function, table)
+            with _ignore_backend_decomps():
+                bodies[key] = trace_call(node, function, table)
         body = bodies[key]
         made = torch.fx.node.map_arg(body.output_node().args[0], lambda inner: inner.meta["val"])
-        if body.find_nodes(op="get_attr") or not agree(made, node.meta["val"]):
-            raise UnexpectedProgramError(f"{op} makes a constant, or a result unlike its own")
+        if not all(map(_is_plain, body.nodes)) or not agree(made, node.meta["val"]):
+            raise UnexpectedProgramError(f"{op} is written with writes, constants or checks")
         inline_graph(node, body)
     graph.eliminate_dead_code()
     # It also merges equal symbolic sizes.

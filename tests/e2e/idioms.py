@@ -327,7 +327,7 @@ IDIOMS: dict[str, Idiom] = {
     "linalg_factors": Idiom(
         apply(lambda m, x: torch.linalg.lu_factor(x)[0], torch.eye(3)[None] * 2),
         None,
-        "aten.linalg_lu_factor.default with its check at run time",
+        "the check at run time of a factorisation; the delegate runs torch.linalg.inv",
     ),
     "counted_sizes": Idiom(
         apply(lambda m, x: torch.bincount(x.abs().flatten().long(), minlength=6), seed(2, 4)),

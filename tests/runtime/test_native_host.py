@@ -150,4 +150,4 @@ def test_a_method_is_bound_to_a_session_when_it_is_loaded(tmp_path: Path):
 
 def test_host_is_short():
     files = [path for path in HOST.iterdir() if path.suffix in (".cpp", ".h")]
-    assert sum(len(path.read_text().splitlines()) for path in files) < 190
+    assert sum(len(path.read_text().splitlines()) for path in files) < 200
